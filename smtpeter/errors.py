@@ -1,0 +1,46 @@
+"""The errors that cross a room's door."""
+
+from __future__ import annotations
+
+from smtpeter.model.reply import Reply
+
+
+class SmtpeterError(Exception):
+    """What all our own errors are, so that an edge can tell them from bugs."""
+
+
+class ConfigError(SmtpeterError):
+    """The configuration or the environment is wrong; the text is one line that names what to change."""
+
+
+class NotPossible(SmtpeterError):
+    """An operator's request cannot be carried out; the text is one line for people."""
+
+
+class Refusal(SmtpeterError):
+    """A client's request is refused.
+
+    ``reply`` is what the client is told: what was wrong and what to do.  ``reason`` is for the log only and may
+    tell more, but never a secret.
+    """
+
+    def __init__(self, code: int, enhanced: str, text: str, reason: str = "") -> None:
+        super().__init__(f"{code} {enhanced} {text}")
+        self.reply = Reply(code, enhanced, text)
+        self.reason = reason or text
+
+
+class StorageUnavailable(SmtpeterError):
+    """The store cannot do this now.  Always temporary for the client: 451, 452 or 503, never 5xx of SMTP."""
+
+
+class StorageFull(StorageUnavailable):
+    """No room left where mail is kept (452 4.3.1)."""
+
+
+class ContentCorrupt(SmtpeterError):
+    """Stored content does not match its checksum; it must not be sent."""
+
+
+class WrongSchema(ConfigError):
+    """The store was made by a newer version of the program than this one."""
