@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
@@ -44,6 +45,12 @@ class ISubmitter(Interface):
         :raises smtpeter.errors.Refusal: (or the Deferred fails with it) where the account is pending or suspended,
             or the credential was revoked since.
         """
+
+
+class ITokenCredential(ICredentials):
+    """What a client proves itself with over HTTP: ``Authorization: Bearer``."""
+
+    token = Attribute("the whole token, a str")
 
 
 class ISubmissionIntake(Interface):
@@ -89,7 +96,7 @@ class IQueueStore(Interface):
         """Make a submission durable, all its recipients due, with an ``attempt`` event for each."""
 
     def recover() -> Deferred[int]:
-        """At start: whatever was leased is due at once, as a possible duplicate (or held, where it was marked in doubt).
+        """At start: whatever was leased is due at once as a possible duplicate, or held where it was marked in doubt.
         Fires with the number of recipients concerned."""
 
     def due_domains(now: float, limit: int) -> Deferred[tuple[Sequence[str], float | None]]:

@@ -83,8 +83,8 @@ class Outcome(NamedTuple):
     """What became of one recipient in one attempt.
 
     ``code`` is the reply's code, 0 where there was no reply; ``enhanced`` the enhanced status code or empty; ``text``
-    is already clean (:func:`smtpeter.model.reply.clean_text`).  ``local`` and ``remote`` are IP addresses, ``remote_mta``
-    the name of the host, each empty where no connection was made.
+    is already clean (:func:`smtpeter.model.reply.clean_text`).  ``local`` and ``remote`` are IP addresses,
+    ``remote_mta`` the name of the host, each empty where no connection was made.
     """
 
     kind: OutcomeKind

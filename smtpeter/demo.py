@@ -1,0 +1,184 @@
+"""The demonstration: a gateway on this machine alone, with one account, one login and one token that stay the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred
+
+from smtpeter.auth.keys import load_or_create
+from smtpeter.auth.private_files import make_directory, read_private_file, write_file
+from smtpeter.auth.secrets import hash_password, make_login, make_password, make_token
+from smtpeter.clock import WallClock
+from smtpeter.errors import ConfigError
+from smtpeter.model.account import AccountState, CredentialKind
+from smtpeter.settings import DemoPorts, Settings, demo_settings
+from smtpeter.store.opening import open_for_command
+
+EMAIL = "demo@example.com"
+_SECRETS = "demo.json"
+_PORTS = "ports.json"
+_PORT_TRIES = 100
+
+
+class Demo(NamedTuple):
+    """A demonstration's settings, and the secrets that each start prints again."""
+
+    settings: Settings
+    ports: DemoPorts
+    email: str
+    account_password: str
+    username: str
+    password: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Demo({self.settings.data_dir})"
+
+
+def default_directory(environment: Mapping[str, str]) -> Path:
+    """Where the demonstration keeps its state when nobody says otherwise (XDG base directories)."""
+    state = Path(environment.get("XDG_STATE_HOME") or "")
+    base = state if state.is_absolute() else Path(environment.get("HOME") or "~").expanduser() / ".local" / "state"
+    return base / "smtpeter-demo"
+
+
+def ensure_demo(directory: Path) -> Demo:
+    """The demonstration in ``directory``, made where it is missing, with the ports of its last start.
+
+    :raises ConfigError: where the directory cannot be used.
+    """
+    try:
+        make_directory(directory)
+        ports = DemoPorts(*json.loads((directory / _PORTS).read_text("ascii")))
+    except FileNotFoundError:
+        ports = DemoPorts()
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{directory} cannot hold the demonstration: {error}") from None
+    settings = demo_settings(directory, ports)
+    return Demo(settings, ports, **_ensure_secrets(settings))
+
+
+def prepare_demo(directory: Path) -> Demo:
+    """The demonstration, about to start: on its usual ports, or the next free ones."""
+    demo = ensure_demo(directory)
+    taken: set[int] = set()
+    ports = DemoPorts(*(_free_port(port, taken) for port in DemoPorts()))
+    return demo._replace(settings=demo_settings(directory, ports), ports=ports)
+
+
+def announce(demo: Demo) -> None:
+    """Say, now that it runs, how to use it; and note the ports for the commands."""
+    write_file(demo.settings.data_dir / _PORTS, json.dumps(demo.ports).encode("ascii"))
+    # twistd turns sys.stdout into lines of the log, and this is not one.
+    out = sys.__stdout__
+    if out is not None:
+        print(_introduction(demo, Path(sys.argv[0]).with_name("smtpeter")), file=out, flush=True)
+
+
+def _ensure_secrets(settings: Settings) -> dict[str, str]:
+    path = settings.data_dir / _SECRETS
+    try:
+        secrets: dict[str, str] = json.loads(read_private_file(path))
+        return secrets
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        raise ConfigError(f"{path} is damaged; remove {settings.data_dir} to begin anew") from None
+    keys = load_or_create(settings.keys.file)
+    store = open_for_command(settings.store.url, settings.data_dir, WallClock())
+    try:
+        accounts = store.accounts
+        _done(accounts.bind_keys(keys.fingerprint))
+        account_password = make_password()
+        password_hash = hash_password(account_password)
+        if _done(accounts.account(EMAIL)) is None:
+            _done(accounts.add_account(EMAIL, "Demonstration", True, AccountState.APPROVED, password_hash))
+        else:  # a start that was broken off before its secrets were written
+            _done(accounts.set_password(EMAIL, password_hash))
+        login, token = make_login(keys), make_token(keys)
+        for kind, new in ((CredentialKind.LOGIN, login), (CredentialKind.TOKEN, token)):
+            _done(accounts.add_credential(kind, EMAIL, new.public, new.secret_hash, new.key_id, "demo", ()))
+    finally:
+        _done(store.close())
+    made = {
+        "email": EMAIL,
+        "account_password": account_password,
+        "username": login.public,
+        "password": login.shown,
+        "token": token.shown,
+    }
+    write_file(path, json.dumps(made, indent=1).encode("ascii"))
+    return made
+
+
+def _done(deferred: Deferred[Any]) -> Any:
+    """The result of a Deferred of the store as commands open it: it has always fired."""
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    result = results[0]
+    if hasattr(result, "raiseException"):
+        result.raiseException()
+    return result
+
+
+def _free_port(first: int, taken: set[int]) -> int:
+    for port in range(first, first + _PORT_TRIES):
+        if port in taken:
+            continue
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        taken.add(port)
+        return port
+    raise ConfigError(f"no port is free on 127.0.0.1 from {first} to {first + _PORT_TRIES - 1}")
+
+
+def _introduction(demo: Demo, command: Path) -> str:
+    ports = demo.ports
+    authority = demo.settings.data_dir / "tls" / "ca.pem"
+    password = demo.password.replace(" ", "")
+    smtpeter = f"{shlex.quote(str(command))} --demo"
+    if demo.settings.data_dir != default_directory(os.environ):
+        smtpeter += f"-dir {shlex.quote(str(demo.settings.data_dir))}"
+    return f"""
+smtpeter is ready. This is a demonstration: mail is captured, nothing leaves this machine.
+
+  SMTP with STARTTLS     127.0.0.1:{ports.smtp}, 127.0.0.1:{ports.submission}
+  SMTP with TLS          127.0.0.1:{ports.smtps}
+  health and metrics     http://127.0.0.1:{ports.http}/healthz  http://127.0.0.1:{ports.http}/metrics
+  certificate authority  {authority}
+
+  login                  {demo.username}
+  its password           {demo.password}
+  token                  {demo.token}
+  account                {demo.email}
+  its password           {demo.account_password}
+
+Send a message:
+
+  swaks --server 127.0.0.1:{ports.submission} --tls --auth PLAIN --auth-user {demo.username} --auth-password {password} \
+    --from you@example.com --to somebody@example.net
+
+  printf 'Subject: Hello\r\n\r\nIt works.\r\n' | curl --ssl-reqd --cacert {shlex.quote(str(authority))} \
+    --user {demo.username}:{password} --mail-from you@example.com --mail-rcpt somebody@example.net \
+    --upload-file - smtp://localhost:{ports.submission}
+
+See what was captured:
+
+  {smtpeter} message list
+  {smtpeter} message show ID
+  {smtpeter} message raw ID
+
+Ctrl-C ends it; its state stays in {demo.settings.data_dir}
+"""

@@ -1,0 +1,1 @@
+"""The doors in, and the one way from them into the queue."""

@@ -1,0 +1,59 @@
+"""Whether mail can be accepted now, as every door asks before it takes a message."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from smtpeter.model.reply import Reply
+from smtpeter.quantities import FreeSpace
+
+FULL = Reply(452, "4.3.1", "Not enough room to keep mail; try again later")
+UNAVAILABLE = Reply(451, "4.3.0", "Mail cannot be stored now; try again later")
+STOPPING = Reply(421, "4.3.2", "The service is shutting down; try again later")
+
+
+class Gate:
+    """Open while mail can be made durable.
+
+    ``refusal`` is None, or the temporary reply that mail gets meanwhile.  :meth:`measure` looks at the volume
+    that holds ``directory`` by way of ``in_thread``, since a sick file system may take its time.
+    """
+
+    _log = Logger()
+
+    def __init__(self, directory: Path, needed: FreeSpace, in_thread: Callable[..., Deferred[Any]]) -> None:
+        self.refusal: Reply | None = None
+        self._directory = directory
+        self._needed = needed
+        self._in_thread = in_thread
+
+    def measure(self) -> Deferred[None]:
+        """Look again whether there is room; fires when that is known."""
+        return self._in_thread(os.statvfs, self._directory).addCallbacks(self._measured, self._failed)
+
+    def stop(self) -> None:
+        """Take no more mail, for good."""
+        self.refusal = STOPPING
+
+    def _measured(self, volume: os.statvfs_result) -> None:
+        needed = self._needed.of(volume.f_blocks * volume.f_frsize)
+        free = volume.f_bavail * volume.f_frsize
+        self._set(FULL if free < needed else None, f"{free} octets free, {needed} needed")
+
+    def _failed(self, failure: Any) -> None:
+        self._set(UNAVAILABLE, f"the volume cannot be looked at: {failure.value}")
+
+    def _set(self, refusal: Reply | None, why: str) -> None:
+        if self.refusal is STOPPING or refusal == self.refusal:
+            return
+        self.refusal = refusal
+        if refusal is None:
+            self._log.info("mail is accepted again: {why}", why=why)
+        else:
+            self._log.error("mail is refused with {code}: {why}", code=refusal.code, why=why)

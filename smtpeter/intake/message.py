@@ -1,0 +1,129 @@
+"""A message on its way in: its header is read and completed, its octets go into the store."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+
+from smtpeter.errors import Refusal
+from smtpeter.intake.options import NO_OPTIONS, CoreOptions, read_controls
+from smtpeter.interfaces import IContentSpool, ISubmitter
+from smtpeter.mime.header import Header, find_header_end, read_header
+from smtpeter.mime.trace import Origin, trace_fields
+from smtpeter.mime.words import decode_field
+from smtpeter.model.envelope import Envelope
+from smtpeter.model.submission import Content, Submission
+
+
+class MessagePolicy(NamedTuple):
+    """What holds for every message: our name, limits, and how long delivery is tried (seconds)."""
+
+    hostname: str
+    header_size: int
+    received_fields: int
+    expire: float
+
+
+class IncomingMessage:
+    """Takes the octets of one message as they come, and ends as a Submission.
+
+    With no option asked for, what is stored is what came in, with trace fields on top and without the fields that must
+    not leave.  A message found unfit is swallowed; :meth:`finish` then fails with the Refusal.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        now: float,
+        envelope: Envelope,
+        origin: Origin,
+        submitter: ISubmitter,
+        spool: IContentSpool,
+        policy: MessagePolicy,
+    ) -> None:
+        self.id = id
+        self._now = now
+        self._envelope = envelope
+        self._origin = origin
+        self._submitter = submitter
+        self._spool = spool
+        self._policy = policy
+        self._head: bytes | None = b""
+        self._header = Header(b"", 0, False, None, b"", ())
+        self._options: CoreOptions = NO_OPTIONS
+        self._refusal: Refusal | None = None
+
+    def write(self, octets: bytes) -> Deferred[None] | None:
+        """Take the next octets; a Deferred asks to wait for it before writing more."""
+        if self._refusal is not None:
+            return None
+        if self._head is None:
+            return self._spool.write(octets)
+        searched = len(self._head)
+        head = self._head + octets if searched else octets
+        end = find_header_end(head, searched)
+        if end is None and len(head) <= self._policy.header_size:
+            self._head = head
+            return None
+        return self._take_header(head, len(head) if end is None else end)
+
+    def finish(self) -> Deferred[Submission]:
+        """All is there.  Fires with the Submission; fails with Refusal, or with the store's errors."""
+        if self._head is not None and self._refusal is None:
+            self._take_header(self._head, len(self._head))
+        if self._refusal is not None:
+            self._spool.abort()
+            raise self._refusal
+        return self._spool.finish().addCallback(self._submission)
+
+    def abort(self) -> None:
+        """The message will not be taken."""
+        self._spool.abort()
+
+    def _take_header(self, head: bytes, end: int) -> Deferred[None] | None:
+        self._head = None
+        try:
+            if end > self._policy.header_size:
+                raise Refusal(554, "5.6.0", f"The header is larger than {self._policy.header_size} octets")
+            header = self._header = read_header(head[:end])
+            if header.received > self._policy.received_fields:
+                raise Refusal(554, "5.4.6", "Too many hops: the message seems to go in a circle")
+            if header.controls:
+                self._options = read_controls(header.controls, self._now)
+        except Refusal as refusal:
+            self._refusal = refusal
+            return None
+        recipients = self._envelope.recipients
+        fields = trace_fields(
+            self._origin,
+            self._policy.hostname,
+            self.id,
+            self._now,
+            recipients[0].address if len(recipients) == 1 else None,
+            add_date=not header.has_date,
+            add_message_id=header.message_id is None,
+        )
+        # A body without any header needs the empty line, lest its first lines be read as fields.
+        gap = b"\r\n" if end == 0 and not head.startswith(b"\r\n") else b""
+        return self._spool.write(b"".join((fields, header.block, gap, head[end:])))
+
+    def _submission(self, content: Content) -> Submission:
+        header = self._header
+        message_id = header.message_id
+        return Submission(
+            id=self.id,
+            account=self._submitter.account.number,
+            login=self._submitter.login,
+            channel="smtp",
+            envelope=self._envelope,
+            content=content,
+            time=self._now,
+            due=self._now,
+            expires=self._options.expires or self._now + self._policy.expire,
+            subject=decode_field(header.subject) if header.subject else "",
+            message_id=(
+                f"<{self.id}@{self._policy.hostname}>" if message_id is None else decode_field(message_id, limit=998)
+            ),
+            tags=self._options.tags,
+        )

@@ -1,0 +1,35 @@
+"""The one door through which every message enters the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from smtpeter.interfaces import IMetrics, IQueueStore, ISubmissionIntake
+from smtpeter.model.submission import Submission
+
+
+@implementer(ISubmissionIntake)
+class Intake:
+    """Hands submissions to the store, and wakes delivery once they are durable.
+
+    ``wake`` takes the domains that have mail now.
+    """
+
+    def __init__(self, queue: IQueueStore, wake: Callable[[Iterable[str]], None], metrics: IMetrics) -> None:
+        self._queue = queue
+        self._wake = wake
+        self._metrics = metrics
+
+    def submit(self, submission: Submission) -> Deferred[None]:
+        """See :meth:`smtpeter.interfaces.ISubmissionIntake.submit`."""
+
+        def durable(result: None) -> None:
+            recipients = submission.envelope.recipients
+            self._metrics.count("submissions", channel=submission.channel)
+            self._metrics.count("recipients", len(recipients), channel=submission.channel)
+            self._wake({recipient.domain for recipient in recipients})
+
+        return self._queue.enqueue(submission).addCallback(durable)

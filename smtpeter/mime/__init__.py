@@ -1,0 +1,1 @@
+"""Messages without I/O: what a gateway reads of them and adds to them."""

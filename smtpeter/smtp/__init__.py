@@ -1,0 +1,1 @@
+"""ESMTP without I/O: octets in, events and octets out."""

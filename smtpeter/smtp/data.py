@@ -1,0 +1,92 @@
+"""The octets after DATA: where they end, what is taken off them, what makes them unfit (RFC 5321 section 4.5.2).
+
+Only ``<CRLF>.<CRLF>`` ends a message, whatever else a client sends: a message that holds a bare CR, a bare LF or a NUL
+is swallowed to its real end and then refused, so that no part of it is ever read as a command.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+LINE_LIMIT = 65536
+_END = b"\r\n.\r\n"
+
+
+class DataFault(Enum):
+    """Why a message cannot be taken."""
+
+    BARE_NEWLINE = "bare CR, LF or NUL"
+    TOO_LARGE = "too large"
+    LINE_TOO_LONG = "line too long"
+
+
+class DataDecoder:
+    """Takes the stream after 354 in pieces of any size.
+
+    ``fault`` is set as soon as the message is known to be unfit; from then on nothing more comes out of it.  ``size``
+    counts the octets that came out (RFC 1870: without the stuffed dots and the final line).
+    """
+
+    def __init__(self, size_limit: int) -> None:
+        self.size = 0
+        self.fault: DataFault | None = None
+        self._size_limit = size_limit
+        # The line end before the first line belongs to the DATA command: it lets a dot at once end the message, and is
+        # taken off the first piece that comes out.
+        self._held = b"\r\n"
+        self._first = True
+        self._line = 0
+
+    def feed(self, chunk: bytes) -> tuple[bytes, bytes | None]:
+        """Take octets of the stream.
+
+        Answers the content that they complete, and None while the message goes on; once its final dot was seen,
+        what came after that instead.
+        """
+        data = self._held + chunk
+        end = data.find(_END)
+        if end >= 0:
+            return self._emit(data[: end + 2]), data[end + 5 :]
+        cut = len(data) - _held_back(data)
+        self._held = data[cut:]
+        return self._emit(data[:cut]), None
+
+    def _emit(self, piece: bytes) -> bytes:
+        if not piece or self.fault is not None:
+            return b""
+        unbroken = piece.replace(b"\r\n", b"")
+        if b"\n" in unbroken or b"\r" in unbroken or b"\0" in unbroken:
+            self.fault = DataFault.BARE_NEWLINE
+            return b""
+        if not self._lines_fit(piece):
+            self.fault = DataFault.LINE_TOO_LONG
+            return b""
+        if b"\r\n." in piece:
+            piece = piece.replace(b"\r\n.", b"\r\n")
+        if self._first:
+            self._first = False
+            piece = piece[2:]
+        self.size += len(piece)
+        if self.size > self._size_limit:
+            self.fault = DataFault.TOO_LARGE
+            return b""
+        return piece
+
+    def _lines_fit(self, piece: bytes) -> bool:
+        first = piece.find(b"\n")
+        if first < 0:
+            self._line += len(piece)
+            return self._line <= LINE_LIMIT
+        longest = self._line + first
+        self._line = len(piece) - piece.rfind(b"\n") - 1
+        if len(piece) > LINE_LIMIT:
+            longest = max(longest, *map(len, piece.split(b"\n")))
+        return max(longest, self._line) <= LINE_LIMIT
+
+
+def _held_back(data: bytes) -> int:
+    """How many octets at the end of ``data`` may be the beginning of the final dot."""
+    for length in (4, 3, 2, 1):
+        if data.endswith(_END[:length]):
+            return length
+    return 0

@@ -1,0 +1,493 @@
+"""The server's side of an ESMTP session, without I/O.
+
+Octets go in with ``receive``; ``next_event`` says what the client wants, one thing at a time; the host answers each event
+that asks for it with ``reply``, at once or later; and ``take_output`` gives the octets to send.  Nothing that follows is
+looked at before the answer is given: so replies to a pipelined group are in order however long a validation takes
+(RFC 2920).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from smtpeter.errors import Refusal
+from smtpeter.model.envelope import Envelope, Recipient
+from smtpeter.model.reply import Reply
+from smtpeter.smtp import grammar
+from smtpeter.smtp.data import DataDecoder, DataFault
+from smtpeter.smtp.events import (
+    AuthEvent,
+    CloseEvent,
+    ContentEvent,
+    DataEvent,
+    EndEvent,
+    Event,
+    MailEvent,
+    RecipientEvent,
+    StartTlsEvent,
+)
+from smtpeter.smtp.framing import LineBuffer, LineFault
+from smtpeter.smtp.sasl import MECHANISMS, Challenge, Credentials, Exchange, decode_response
+
+AUTH_LINE_LIMIT = 12288  # RFC 4954 section 4
+
+
+class SessionLimits(NamedTuple):
+    """What one client may do; sizes are octets."""
+
+    message_size: int
+    recipients: int
+    command_line: int
+    errors: int
+    auth_failures: int
+    junk_commands: int
+
+
+OK = Reply(250, "2.0.0", "Ok")
+SENDER_OK = Reply(250, "2.1.0", "Ok")
+RECIPIENT_OK = Reply(250, "2.1.5", "Ok")
+START_DATA = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
+AUTHENTICATED = Reply(235, "2.7.0", "Authentication successful")
+TLS_REQUIRED = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
+AUTH_REQUIRED = Reply(530, "5.7.0", "Authentication required")
+_ENCODED = {reply: reply.encode() for reply in (OK, SENDER_OK, RECIPIENT_OK, START_DATA)}
+
+_FAULTS = {
+    DataFault.BARE_NEWLINE: Reply(
+        550, "5.5.2", "The message holds a bare CR, a bare LF or a NUL; every line must end in CRLF"
+    ),
+    DataFault.TOO_LARGE: Reply(552, "5.3.4", "The message is larger than this server takes"),
+    DataFault.LINE_TOO_LONG: Reply(554, "5.6.0", "A line of the message is longer than 65536 octets"),
+}
+_HTTP_VERBS = frozenset(("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "PATCH", "TRACE"))
+
+
+class ServerSession:
+    """One connection.  ``encrypted``: TLS is there from the start.  ``mx``: also a door for returned mail."""
+
+    def __init__(self, hostname: str, limits: SessionLimits, *, encrypted: bool, mx: bool = False) -> None:
+        self.hostname = hostname
+        self.client_name = ""
+        self.encrypted = encrypted
+        self.authenticated = False
+        self._limits = limits
+        self._mx = mx
+        self._input = LineBuffer()
+        self._output: list[bytes] = []
+        self._waiting: Callable[[Reply], None] | None = None
+        self._closed = False
+        self._data: DataDecoder | None = None
+        self._exchange: Exchange | None = None
+        self._tls_pending = False
+        self._queued: list[Event] = []
+        self._errors = self._junk = self._auth_failures = 0
+        self._reverse_path: str | None = None
+        self._recipients: list[Recipient] = []
+        self._envelope = Envelope("", ())
+        self._offered = Recipient("", "")
+        self._commands: dict[str, Callable[[str], Event | None]] = {
+            "EHLO": self._ehlo,
+            "HELO": self._helo,
+            "STARTTLS": self._starttls,
+            "AUTH": self._auth,
+            "MAIL": self._mail,
+            "RCPT": self._rcpt,
+            "DATA": self._data_command,
+            "RSET": self._rset,
+            "NOOP": self._noop,
+            "HELP": self._help,
+            "VRFY": self._vrfy,
+            "EXPN": self._switched_off,
+            "TURN": self._switched_off,
+            "ETRN": self._switched_off,
+            "QUIT": self._quit,
+        }
+
+    # --- the host's side ---
+
+    def greet(self) -> None:
+        """Open the session."""
+        self._send(Reply(220, "", f"{self.hostname} ESMTP smtpeter"))
+
+    def receive(self, data: bytes) -> None:
+        """Octets came in."""
+        self._input.append(data)
+
+    @property
+    def pending(self) -> int:
+        """How many octets wait to be looked at."""
+        return len(self._input)
+
+    @property
+    def receiving_data(self) -> bool:
+        """Whether the client is in the middle of a message."""
+        return self._data is not None
+
+    def take_output(self) -> bytes:
+        """The octets to send now."""
+        if not self._output:
+            return b""
+        output = b"".join(self._output)
+        self._output.clear()
+        return output
+
+    def reply(self, reply: Reply) -> None:
+        """Answer the event that waits."""
+        waiting = self._waiting
+        assert waiting is not None, "no event waits for an answer"
+        self._waiting = None
+        waiting(reply)
+
+    def tls_started(self) -> None:
+        """TLS is there: all that was known of the client is forgotten (RFC 3207 section 4.2)."""
+        self._tls_pending = False
+        self.encrypted = True
+        self.client_name = ""
+        self._end_transaction()
+
+    def close(self, reply: Reply, reason: str) -> CloseEvent:
+        """End the session from our side: the output then ends with ``reply``."""
+        self._closed = True
+        self._waiting = None
+        self._send(reply)
+        return CloseEvent(reason)
+
+    def next_event(self) -> Event | None:
+        """What the client wants next; None when more octets, or an answer, must come first."""
+        if self._queued:
+            return self._queued.pop()
+        while self._waiting is None and not self._closed and not self._tls_pending:
+            if self._data is not None:
+                return self._content()
+            if self._errors >= self._limits.errors:
+                return self.close(Reply(421, "4.7.0", f"{self.hostname} Too many errors"), "too many errors")
+            in_exchange = self._exchange is not None
+            # How long a line may be depends on its command, which is not known before the line is there.
+            line = self._input.take_line(AUTH_LINE_LIMIT)
+            if line is None:
+                return None
+            event = self._line(line, in_exchange)
+            if event is not None:
+                return event
+        return None
+
+    # --- reading ---
+
+    def _line(self, line: bytes | LineFault, in_exchange: bool) -> Event | None:
+        try:
+            if isinstance(line, LineFault):
+                self._exchange = None
+                if line is LineFault.TOO_LONG:
+                    raise Refusal(500, "5.5.6" if in_exchange else "5.5.2", "The line is too long")
+                raise Refusal(500, "5.5.2", "A command must end in CRLF and hold no other CR, LF or NUL")
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                self._exchange = None
+                raise Refusal(500, "5.5.2", "A command must be ASCII or UTF-8") from None
+            if in_exchange:
+                return self._exchange_line(text)
+            verb, _, argument = text.partition(" ")
+            verb = verb.upper()
+            if len(line) + 2 > self._limits.command_line and verb != "AUTH":
+                raise Refusal(500, "5.5.2", "The line is too long")
+            command = self._commands.get(verb)
+            if command is not None:
+                return command(argument)
+            if verb in _HTTP_VERBS:
+                return self.close(Reply(221, "2.7.0", "This is an SMTP server, not a web server"), "HTTP")
+            raise Refusal(500, "5.5.1", "The command is not known here")
+        except Refusal as refusal:
+            self._refuse(refusal.reply)
+            return None
+
+    def _content(self) -> Event | None:
+        decoder = self._data
+        assert decoder is not None
+        data = self._input.take_all()
+        if not data:
+            return None
+        octets, rest = decoder.feed(data)
+        if rest is None:
+            return ContentEvent(octets) if octets else None
+        self._input.append(rest)
+        self._data = None
+        self._waiting = self._after_end
+        end = EndEvent(_FAULTS[decoder.fault] if decoder.fault is not None else None)
+        if not octets:
+            return end
+        self._queued.append(end)
+        return ContentEvent(octets)
+
+    # --- writing ---
+
+    def _send(self, reply: Reply) -> None:
+        self._output.append(_ENCODED.get(reply) or reply.encode())
+
+    def _refuse(self, reply: Reply) -> None:
+        self._errors += 1
+        self._send(reply)
+
+    def _answer(self, reply: Reply) -> bool:
+        """Pass on the host's answer; whether it was a yes."""
+        if reply.code < 400:
+            self._send(reply)
+            return True
+        self._refuse(reply)
+        return False
+
+    # --- commands ---
+
+    def _ehlo(self, argument: str) -> None:
+        self._hello(argument)
+        lines = [self.hostname, "PIPELINING", f"SIZE {self._limits.message_size}"]
+        lines.append("AUTH PLAIN LOGIN" if self.encrypted else "STARTTLS")
+        lines += ["8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8"]
+        self._send(Reply(250, "", "\n".join(lines)))
+
+    def _helo(self, argument: str) -> None:
+        self._hello(argument)
+        self._send(Reply(250, "", self.hostname))
+
+    def _hello(self, argument: str) -> None:
+        name = argument.strip()
+        if not name or len(name) > grammar.DOMAIN_LIMIT or not name.isprintable():
+            raise Refusal(501, "5.5.4", "Say who you are: EHLO followed by your host name")
+        self.client_name = name
+        self._end_transaction()
+
+    def _starttls(self, argument: str) -> Event | None:
+        if argument:
+            raise Refusal(501, "5.5.4", "STARTTLS takes no argument")
+        if self.encrypted:
+            raise Refusal(554, "5.5.1", "TLS is in use already")
+        self._need_hello()
+        self._need_no_transaction()
+        if self.pending:
+            # Whatever stands behind STARTTLS in clear may be an attacker's: RFC 3207 section 4.2, CVE-2011-0411.
+            return self.close(
+                Reply(421, "4.7.0", f"{self.hostname} Nothing may follow STARTTLS before TLS is there"),
+                "starttls-injection",
+            )
+        self._tls_pending = True
+        self._send(Reply(220, "2.0.0", "Ready to start TLS"))
+        return StartTlsEvent()
+
+    def _auth(self, argument: str) -> Event | None:
+        self._need_hello()
+        if not self.encrypted:
+            raise Refusal(538, "5.7.11", "Encryption is required for authentication: issue STARTTLS first")
+        if self.authenticated:
+            raise Refusal(503, "5.5.1", "You are authenticated already")
+        self._need_no_transaction()
+        mechanism, _, initial = argument.strip().partition(" ")
+        if not mechanism:
+            raise Refusal(501, "5.5.4", "Name a mechanism: AUTH PLAIN or AUTH LOGIN")
+        kind = MECHANISMS.get(mechanism.upper())
+        if kind is None:
+            raise Refusal(504, "5.5.4", "This mechanism is not offered; use PLAIN or LOGIN")
+        exchange = kind()
+        return self._advance(exchange, lambda: exchange.begin(decode_response(initial.strip()) if initial else None))
+
+    def _exchange_line(self, text: str) -> Event | None:
+        exchange = self._exchange
+        assert exchange is not None
+        return self._advance(exchange, lambda: exchange.answer(decode_response(text)))
+
+    def _advance(self, exchange: Exchange, step: Callable[[], Challenge | Credentials]) -> Event | None:
+        self._exchange = None
+        try:
+            result = step()
+        except Refusal as refusal:
+            if refusal.reply.code == 535:
+                return self._auth_refused(refusal.reply)
+            raise
+        if isinstance(result, Challenge):
+            self._exchange = exchange
+            # The space stays even where the challenge is empty (RFC 4954 section 4).
+            self._output.append(f"334 {result.text}\r\n".encode("ascii"))
+            return None
+        self._waiting = self._after_auth
+        return AuthEvent(result)
+
+    def _after_auth(self, reply: Reply) -> None:
+        if reply.code == 235:
+            self.authenticated = True
+            self._send(reply)
+        elif reply.code == 535:
+            event = self._auth_refused(reply)
+            if event is not None:
+                self._queued.append(event)
+        else:
+            self._refuse(reply)
+
+    def _auth_refused(self, reply: Reply) -> Event | None:
+        self._auth_failures += 1
+        self._send(reply)
+        if self._auth_failures < self._limits.auth_failures:
+            return None
+        return self.close(
+            Reply(421, "4.7.0", f"{self.hostname} Too many failed authentications"), "too many failed authentications"
+        )
+
+    def _mail(self, argument: str) -> Event | None:
+        self._need_hello()
+        if self._reverse_path is not None:
+            raise Refusal(503, "5.5.1", "A transaction is under way; finish it or issue RSET")
+        if not self._mx or self.authenticated:
+            self._need_authentication()
+        path = _after_colon(argument, "FROM", grammar.SENDER)
+        reverse_path, _, rest = grammar.parse_path(path, grammar.SENDER)
+        size = 0
+        body, smtputf8, ret, envid = "7BIT", False, None, None
+        for keyword, value in grammar.parse_parameters(rest).items() if rest else ():
+            match keyword:
+                case "SIZE":
+                    size = self._announced_size(value)
+                case "BODY":
+                    body = (value or "").upper()
+                    if body not in ("7BIT", "8BITMIME"):
+                        raise Refusal(501, "5.5.4", "BODY must be 7BIT or 8BITMIME")
+                case "SMTPUTF8":
+                    if value is not None:
+                        raise Refusal(501, "5.5.4", "SMTPUTF8 takes no value")
+                    smtputf8 = True
+                case "RET":
+                    ret = (value or "").upper()
+                    if ret not in ("FULL", "HDRS"):
+                        raise Refusal(501, "5.5.4", "RET must be FULL or HDRS")
+                case "ENVID":
+                    envid = grammar.check_envid(value)
+                case "AUTH":
+                    grammar.check_mail_auth(value)
+                case _:
+                    raise Refusal(555, "5.5.4", f"The parameter {keyword} of MAIL is not known here")
+        if not smtputf8 and not reverse_path.isascii():
+            raise Refusal(553, "5.6.7", "An address that is not ASCII needs the SMTPUTF8 parameter")
+        self._envelope = Envelope(reverse_path, (), body, smtputf8, ret, envid)
+        self._waiting = self._after_mail
+        return MailEvent(reverse_path, size)
+
+    def _announced_size(self, value: str | None) -> int:
+        if value is None or not value.isascii() or not value.isdigit() or len(value) > 20:
+            raise Refusal(501, "5.5.4", "SIZE must be a number of octets")
+        if int(value) > self._limits.message_size:
+            raise Refusal(552, "5.3.4", f"Messages over {self._limits.message_size} octets are not taken here")
+        return int(value)
+
+    def _after_mail(self, reply: Reply) -> None:
+        if self._answer(reply):
+            self._reverse_path = self._envelope.reverse_path
+
+    def _rcpt(self, argument: str) -> Event | None:
+        if self._reverse_path is None:
+            raise Refusal(503, "5.5.1", "Issue MAIL first")
+        if not self.authenticated:
+            # Only the listener for returned mail comes here, and what it may take needs a return address of ours.
+            raise Refusal(530, "5.7.0", AUTH_REQUIRED.text if self.encrypted else TLS_REQUIRED.text)
+        path = _after_colon(argument, "TO", grammar.RECIPIENT)
+        address, domain, rest = grammar.parse_path(path, grammar.RECIPIENT)
+        if not address:
+            raise grammar.RECIPIENT.bad("the null path cannot receive mail")
+        if not domain:
+            address, domain = f"{address}@{self.hostname}", self.hostname.lower()
+        notify, orcpt = None, None
+        for keyword, value in grammar.parse_parameters(rest).items() if rest else ():
+            match keyword:
+                case "NOTIFY":
+                    notify = grammar.check_notify(value)
+                case "ORCPT":
+                    orcpt = grammar.check_orcpt(value)
+                case _:
+                    raise Refusal(555, "5.5.4", f"The parameter {keyword} of RCPT is not known here")
+        if not self._envelope.smtputf8 and not address.isascii():
+            raise Refusal(553, "5.6.7", "An address that is not ASCII needs SMTPUTF8 with MAIL")
+        if len(self._recipients) >= self._limits.recipients:
+            raise Refusal(452, "4.5.3", "Too many recipients; send to the others in another transaction")
+        self._offered = Recipient(address, domain, notify, orcpt)
+        self._waiting = self._after_rcpt
+        return RecipientEvent(self._offered)
+
+    def _after_rcpt(self, reply: Reply) -> None:
+        if self._answer(reply):
+            self._recipients.append(self._offered)
+
+    def _data_command(self, argument: str) -> Event | None:
+        if argument:
+            raise Refusal(501, "5.5.4", "DATA takes no argument")
+        if self._reverse_path is None:
+            raise Refusal(503, "5.5.1", "Issue MAIL and RCPT first")
+        if not self._recipients:
+            raise Refusal(554, "5.5.1", "No valid recipients")
+        self._waiting = self._after_data
+        return DataEvent(self._envelope._replace(recipients=tuple(self._recipients)))
+
+    def _after_data(self, reply: Reply) -> None:
+        if self._answer(reply):
+            self._data = DataDecoder(self._limits.message_size)
+
+    def _after_end(self, reply: Reply) -> None:
+        if self._answer(reply):
+            self._junk = 0
+        self._end_transaction()
+
+    def _rset(self, argument: str) -> Event | None:
+        if argument:
+            raise Refusal(501, "5.5.4", "RSET takes no argument")
+        self._end_transaction()
+        return self._harmless(OK)
+
+    def _noop(self, argument: str) -> Event | None:
+        return self._harmless(OK)
+
+    def _help(self, argument: str) -> Event | None:
+        return self._harmless(Reply(214, "2.0.0", "See RFC 5321; submission needs STARTTLS or TLS, then AUTH"))
+
+    def _vrfy(self, argument: str) -> Event | None:
+        if not argument.strip():
+            raise Refusal(501, "5.5.4", "VRFY needs an address")
+        return self._harmless(Reply(252, "2.0.0", "Addresses are not verified here; send the message and see"))
+
+    def _harmless(self, reply: Reply) -> Event | None:
+        self._junk += 1
+        if self._junk > self._limits.junk_commands:
+            return self.close(Reply(421, "4.7.0", f"{self.hostname} Too many commands without mail"), "junk commands")
+        self._send(reply)
+        return None
+
+    def _switched_off(self, argument: str) -> Event | None:
+        raise Refusal(502, "5.5.1", "The command is not offered here")
+
+    def _quit(self, argument: str) -> Event | None:
+        if argument:
+            raise Refusal(501, "5.5.4", "QUIT takes no argument")
+        return self.close(Reply(221, "2.0.0", "Bye"), "quit")
+
+    # --- what must be so ---
+
+    def _need_hello(self) -> None:
+        if not self.client_name:
+            raise Refusal(503, "5.5.1", "Issue EHLO first")
+
+    def _need_no_transaction(self) -> None:
+        if self._reverse_path is not None:
+            raise Refusal(503, "5.5.1", "Not within a mail transaction")
+
+    def _need_authentication(self) -> None:
+        if not self.encrypted:
+            raise Refusal(*TLS_REQUIRED)
+        if not self.authenticated:
+            raise Refusal(*AUTH_REQUIRED)
+
+    def _end_transaction(self) -> None:
+        self._reverse_path = None
+        self._recipients = []
+
+
+def _after_colon(argument: str, keyword: str, where: grammar.PathRole) -> str:
+    """What follows ``FROM:`` or ``TO:``; a space before the path, which many scripts send, is let pass."""
+    start = len(keyword) + 1
+    if argument[:start].upper() != keyword + ":":
+        raise Refusal(501, "5.5.4", f"The command must go on with {keyword}:<address>")
+    return argument[start:].lstrip(" ")

@@ -1,0 +1,75 @@
+"""Numbers for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from zope.interface import implementer
+
+from smtpeter.interfaces import IMetrics
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+_COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "submissions": ("Messages taken into the queue", ("channel",)),
+    "recipients": ("Recipients taken into the queue", ("channel",)),
+    "smtp_sessions": ("SMTP sessions that ended", ()),
+    "smtp_authentications": ("Attempts to authenticate over SMTP", ("result",)),
+    "deliveries": ("Ends of delivery attempts, for each recipient", ("outcome",)),
+    "settlements_fenced": ("Recipients whose lease was lost before their outcome was written", ()),
+}
+_HISTOGRAMS: dict[str, str] = {"delivery_seconds": "How long delivery attempts took"}
+
+
+@implementer(IMetrics)
+class Metrics:
+    """Counts, and shows what was counted.  All names begin with ``smtpeter_``."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(f"smtpeter_{name}", text, labels, registry=self._registry)
+            for name, (text, labels) in _COUNTERS.items()
+        }
+        self._histograms = {
+            name: Histogram(f"smtpeter_{name}", text, registry=self._registry) for name, text in _HISTOGRAMS.items()
+        }
+        self._children: dict[tuple[str, ...], Counter] = {}
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """See :meth:`smtpeter.interfaces.IMetrics.count`."""
+        key = (name, *labels.values())
+        child = self._children.get(key)
+        if child is None:
+            counter = self._counters[name]
+            child = self._children[key] = counter.labels(**labels) if labels else counter
+        child.inc(value)
+
+    def observe(self, name: str, seconds: float) -> None:
+        """See :meth:`smtpeter.interfaces.IMetrics.observe`."""
+        self._histograms[name].observe(seconds)
+
+    def gauge(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Show what ``read`` gives, by values of ``label``, whenever somebody asks."""
+        self._registry.register(_Gauge(f"smtpeter_{name}", text, label, read))
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self._registry)
+
+
+class _Gauge(Collector):
+    def __init__(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        self._name = name
+        self._text = text
+        self._label = label
+        self._read = read
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for value, number in self._read().items():
+            family.add_metric([value], number)
+        return [family]
