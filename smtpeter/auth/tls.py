@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
@@ -85,35 +88,35 @@ class ServerTls:
         context.set_cipher_list(_CIPHERS)
         context.set_session_id(secrets.token_bytes(16))
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        self._load(self._certificate, context.use_certificate_chain_file, "a certificate in PEM")
-        self._check_private(self._private_key)
-        self._load(self._private_key, self._key_loader(context), "a private key in PEM, not encrypted")
-        try:
-            context.check_privatekey()
-        except SSL.Error:
-            raise ConfigError(f"tls.private_key: {self._private_key} does not belong to {self._certificate}") from None
+        self._load_certificate(context)
+        self._load_private_key(context)
         return context
 
-    def _load(self, path: Path, load: Callable[[str], None], kind: str) -> None:
+    def _load_certificate(self, context: SSL.Context) -> None:
+        path = self._certificate
         try:
             with path.open("rb"):
-                load(str(path))
+                context.use_certificate_chain_file(str(path))
         except OSError as error:
-            raise ConfigError(f"tls: {path} cannot be read: {error.strerror}") from None
+            raise ConfigError(f"tls.certificate: {path} cannot be read: {error.strerror}") from None
         except SSL.Error:
-            raise ConfigError(f"tls: {path} is not {kind}") from None
+            raise ConfigError(f"tls.certificate: {path} is not a certificate in PEM") from None
 
-    def _key_loader(self, context: SSL.Context) -> Callable[[str], None]:
-        context.set_passwd_cb(lambda length, again, data: b"")  # else OpenSSL would ask at the terminal
-        return context.use_privatekey_file
-
-    def _check_private(self, path: Path) -> None:
-        """A group may read the key (such as Debian's ssl-cert); not everybody."""
+    def _load_private_key(self, context: SSL.Context) -> None:
+        """A group may read the key (such as Debian's ssl-cert); nobody else may."""
+        path = self._private_key
         try:
-            mode = stat.S_IMODE(path.stat().st_mode)
+            with path.open("rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                content = file.read()
         except OSError as error:
-            raise ConfigError(f"tls: {path} cannot be read: {error.strerror}") from None
+            raise ConfigError(f"tls.private_key: {path} cannot be read: {error.strerror}") from None
         if mode & 0o027:
-            raise ConfigError(
-                f"tls.private_key: {path} can be reached by all users, or written by its group: chmod 640"
-            )
+            raise ConfigError(f"tls.private_key: {path} can be reached by all users or written by a group: chmod 640")
+        try:
+            context.use_privatekey(load_pem_private_key(content, None))  # type: ignore[arg-type]
+            context.check_privatekey()
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ConfigError(f"tls.private_key: {path} is not a private key in PEM without a password") from None
+        except SSL.Error:
+            raise ConfigError(f"tls.private_key: {path} does not belong to {self._certificate}") from None

@@ -84,7 +84,9 @@ class Outcome(NamedTuple):
 
     ``code`` is the reply's code, 0 where there was no reply; ``enhanced`` the enhanced status code or empty; ``text``
     is already clean (:func:`smtpeter.model.reply.clean_text`).  ``local`` and ``remote`` are IP addresses,
-    ``remote_mta`` the name of the host, each empty where no connection was made.
+    ``remote_mta`` the name of the host, each empty where no connection was made.  ``stage`` tells where in the dialogue
+    it was decided: ``connect``, ``greeting``, ``hello``, ``starttls``, ``auth``, ``mail``, ``rcpt``, ``data``,
+    ``message`` or ``end``.
     """
 
     kind: OutcomeKind
@@ -94,6 +96,7 @@ class Outcome(NamedTuple):
     local: str = ""
     remote: str = ""
     remote_mta: str = ""
+    stage: str = ""
 
 
 class Settlement(NamedTuple):

@@ -1,0 +1,1 @@
+"""The ``smtpeter`` command: what operators do with a gateway, whether it runs or not."""

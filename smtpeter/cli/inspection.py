@@ -1,0 +1,191 @@
+"""What ``smtpeter check`` looks at.  Everything is only looked at: nothing is made, opened for writing, or sent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from smtpeter.auth.keys import load_or_create
+from smtpeter.auth.tls import ServerTls
+from smtpeter.cli.endpoints import bind_error, tcp_addresses
+from smtpeter.cli.installation import acting_as_owner
+from smtpeter.errors import ConfigError
+from smtpeter.interfaces import IClock
+from smtpeter.locations import parse_relay
+from smtpeter.service import refuse_what_cannot_run
+from smtpeter.settings import Settings
+
+_RENEW_DAYS = 14
+_DAY = 86400.0
+
+
+class Findings(NamedTuple):
+    """What stops a start or would lose mail, and what should be better; one line each."""
+
+    problems: list[str]
+    warnings: list[str]
+
+
+class _Warning(str):
+    """A finding that stops nothing."""
+
+
+def inspect(settings: Settings, clock: IClock) -> Findings:
+    """All findings about these settings on this machine."""
+    found = list(_inspect_runnable(settings))
+    found += _inspect_endpoints(settings)  # as the caller, who may be root and bind any port
+    with acting_as_owner(settings.data_dir):
+        found += _inspect_data_directory(settings)
+        found += _inspect_keys(settings)
+        found += _inspect_store(settings)
+        found += _inspect_certificate(settings, clock)
+    if not settings.demo:
+        found += _inspect_names(settings)
+    return Findings(
+        [each for each in found if not isinstance(each, _Warning)],
+        [each for each in found if isinstance(each, _Warning)],
+    )
+
+
+def _inspect_runnable(settings: Settings) -> Iterator[str]:
+    try:
+        refuse_what_cannot_run(settings)
+    except ConfigError as error:
+        yield str(error)
+    if settings.delivery.mode == "relay":
+        relay = parse_relay(settings.delivery.relay)
+        if relay.scheme == "smtp" and relay.username:
+            yield _Warning("delivery.relay: smtp:// sends user and password unencrypted; use smtp+starttls://")
+
+
+def _inspect_endpoints(settings: Settings) -> Iterator[str]:
+    running = server_runs(settings)
+    taken: dict[tuple[str, int], str] = {}
+    for door in ("smtp", "mx", "smtps", "https", "http"):
+        for description in getattr(settings.listen, door):
+            try:
+                addresses = tcp_addresses(description)
+            except ConfigError as error:
+                yield f"listen.{door}: {error}"
+                continue
+            for interface, port in addresses:
+                if port and (interface, port) in taken:
+                    yield f"listen.{door}: {description!r} is at listen.{taken[interface, port]} too"
+                    continue
+                taken[interface, port] = door
+                if not running and (error_number := bind_error(interface, port)):
+                    yield f"listen.{door}: {description!r} {_explain(error_number)}"
+
+
+def _explain(error_number: int) -> str:
+    if error_number == errno.EADDRINUSE:
+        return "is in use by another program"
+    if error_number == errno.EACCES:
+        return "needs privileges: start as root with twistd's --uid, or grant CAP_NET_BIND_SERVICE"
+    if error_number == errno.EADDRNOTAVAIL:
+        return "is not an address of this machine"
+    return f"cannot be bound: {os.strerror(error_number)}"
+
+
+def _inspect_data_directory(settings: Settings) -> Iterator[str]:
+    directory = settings.data_dir
+    existing = directory
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        yield f"data_dir: {existing} is not a directory"
+        return
+    if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
+        yield (
+            f"data_dir: {directory} is not writable for this user"
+            if existing == directory
+            else f"data_dir: {directory} does not exist and cannot be made in {existing} by this user"
+        )
+    if existing == directory and stat.S_IMODE(directory.stat().st_mode) & 0o077:
+        yield _Warning(f"data_dir: {directory} can be entered by other users: chmod 700 {directory}")
+    volume = os.statvfs(existing)
+    free, wanted = volume.f_bavail * volume.f_frsize, settings.limits.free_space.of(volume.f_blocks * volume.f_frsize)
+    if free < wanted:
+        have, need = free // 10**6, wanted // 10**6
+        yield f"limits.free_space: {have} MB are free at {existing}; below {need} MB mail is refused"
+
+
+def _inspect_keys(settings: Settings) -> Iterator[str]:
+    try:
+        if settings.keys.file.exists():
+            load_or_create(settings.keys.file)
+    except OSError as error:
+        yield f"keys.file: {settings.keys.file} cannot be read: {error.strerror}"
+    except ConfigError as error:
+        yield f"keys.file: {error}"
+
+
+def _inspect_store(settings: Settings) -> Iterator[str]:
+    file = settings.store.sqlite_file
+    if file is None:
+        return
+    try:
+        if file.exists():
+            if not os.access(file, os.R_OK | os.W_OK, effective_ids=True):
+                yield f"store.url: {file} is not readable and writable for this user"
+        elif file.parent != settings.data_dir and not os.access(file.parent, os.W_OK | os.X_OK, effective_ids=True):
+            yield f"store.url: {file} cannot be made: {file.parent} is not a directory writable for this user"
+    except OSError as error:
+        yield f"store.url: {file} cannot be reached: {error.strerror}"
+
+
+def _inspect_certificate(settings: Settings, clock: IClock) -> Iterator[str]:
+    certificate, private_key = settings.tls.certificate, settings.tls.private_key
+    if certificate is None or private_key is None:
+        if not settings.demo:
+            yield _Warning("tls.certificate: not set, so that the server makes its own, which no client knows")
+        return
+    try:
+        ServerTls(certificate, private_key, time.monotonic)
+        leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    except ConfigError as error:
+        yield str(error)
+        return
+    except (OSError, ValueError, IndexError):
+        yield f"tls.certificate: {certificate} is not a certificate in PEM"
+        return
+    yield from _inspect_leaf(certificate, leaf, settings.hostname, datetime.fromtimestamp(clock.time(), UTC))
+
+
+def _inspect_leaf(path: Path, leaf: x509.Certificate, hostname: str, now: datetime) -> Iterator[str]:
+    days = (leaf.not_valid_after_utc - now).total_seconds() / _DAY
+    if leaf.not_valid_before_utc > now:
+        yield f"tls.certificate: {path} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC"
+    elif days < 0:
+        yield f"tls.certificate: {path} expired at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+    elif days < _RENEW_DAYS:
+        yield _Warning(f"tls.certificate: {path} expires in {days:.0f} days")
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        known = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
+    except x509.ExtensionNotFound:
+        known = set()
+    if hostname not in known and f"*.{hostname.partition('.')[2]}" not in known:
+        yield _Warning(f"tls.certificate: {path} is not for the hostname {hostname}")
+
+
+def _inspect_names(settings: Settings) -> Iterator[str]:
+    hostname = settings.hostname
+    if "." not in hostname or hostname.endswith((".localdomain", ".local", ".localhost")):
+        yield _Warning(f"hostname: {hostname} is not fully qualified; set it to the name that the world knows")
+    if urlsplit(settings.web.public_url).hostname == urlsplit(settings.web.tracking_url).hostname:
+        yield _Warning("web.tracking_url: has the host of web.public_url; a host of its own is advised")
+
+
+def server_runs(settings: Settings) -> bool:
+    """Whether a server works on this store now: then it is natural that its ports are in use."""
+    return False

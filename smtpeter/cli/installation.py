@@ -1,0 +1,132 @@
+"""What a command works on: one gateway's settings, keys and store, each made where it is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from smtpeter.auth.keys import KeyRing, load_or_create
+from smtpeter.auth.private_files import make_directory
+from smtpeter.clock import WallClock
+from smtpeter.demo import ensure_demo
+from smtpeter.errors import ConfigError
+from smtpeter.interfaces import IClock
+from smtpeter.settings import DEFAULT_FILE, Settings, demo_settings, load
+from smtpeter.store.opening import Store, open_for_command
+
+T = TypeVar("T")
+
+
+class Installation:
+    """A gateway as commands see it, opened only as far as a command needs it.
+
+    ``config`` is its configuration file (None: the default one); ``demo_directory``, where it is given, is the state of
+    a demonstration instead.  ``installed_features`` are the canonical names that ``--enable`` may name.
+    """
+
+    def __init__(
+        self,
+        config: Path | None,
+        demo_directory: Path | None,
+        clock: IClock | None = None,
+        installed_features: frozenset[str] = frozenset(),
+    ) -> None:
+        self._config = config
+        self._demo_directory = demo_directory
+        self.clock: IClock = clock or WallClock()
+        self.installed_features = installed_features
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration; a demonstration is made where it is missing.
+
+        :raises ConfigError: where there is no configuration, or it is wrong.
+        """
+        if self._demo_directory is None:
+            return self._load()
+        with acting_as_owner(self._demo_directory):
+            return ensure_demo(self._demo_directory).settings
+
+    def look_at_settings(self) -> Settings:
+        """As ``settings``, but nothing is made."""
+        if self._demo_directory is None or (self._demo_directory / "demo.json").exists():
+            return self.settings
+        return demo_settings(self._demo_directory)
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The keys, made where they are missing.  Only to be asked for while the store is open."""
+        return load_or_create(self.settings.keys.file)
+
+    @contextmanager
+    def open(self) -> Iterator[Store]:
+        """The store, made where it is missing, and bound to the keys.
+
+        :raises ConfigError: where keys and store do not belong together, or cannot be used.
+        """
+        settings = self.settings
+        with acting_as_owner(settings.data_dir):
+            make_directory(settings.data_dir)
+            keys = self.keys
+            store = open_for_command(settings.store.url, settings.data_dir, self.clock)
+            try:
+                result_of(store.accounts.bind_keys(keys.fingerprint))
+                yield store
+            finally:
+                result_of(store.close())
+
+    def _load(self) -> Settings:
+        if self._config is not None:
+            return load(self._config)
+        if not DEFAULT_FILE.exists():
+            raise ConfigError(
+                f"there is no configuration file {DEFAULT_FILE}; make it, name another one with --config FILE, "
+                "or try --demo"
+            )
+        return load(DEFAULT_FILE)
+
+
+pass_installation = click.make_pass_decorator(Installation)
+
+
+def result_of(deferred: Deferred[T]) -> T:
+    """What a Deferred of the store fired with, or its exception raised: opened for commands, it works at once."""
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    if not results:
+        raise AssertionError("the store did not answer at once")
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+    return results[0]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def acting_as_owner(directory: Path) -> Iterator[None]:
+    """Be, if root, the user to whom ``directory`` belongs.
+
+    Otherwise the files that a command makes there (keys, the database and what SQLite puts beside it) would be root's,
+    and the server, which runs as that user, could not open them.
+    """
+    try:
+        owner = directory.stat()
+    except OSError:
+        owner = None
+    if owner is None or os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)

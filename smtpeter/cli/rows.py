@@ -1,0 +1,84 @@
+"""How recipients and their events look, in listings and one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from smtpeter.cli.printing import counted, print_fields, print_json, print_table, shortened, time_or_none, visible
+from smtpeter.model.event import JournalEntry, format_time
+from smtpeter.model.listing import MessageRow
+
+_SUBJECT_WIDTH = 40
+
+
+def describe(row: MessageRow) -> dict[str, Any]:
+    """A recipient for JSON."""
+    return {
+        "id": row.id,
+        "submission": row.submission,
+        "state": str(row.state),
+        "attempts": row.attempts,
+        "account": row.account,
+        "envelope": row.envelope,
+        "recipient": row.recipient,
+        "subject": row.subject,
+        "time": format_time(row.time),
+        "next_attempt": time_or_none(row.next_attempt),
+        "tags": list(row.tags),
+    }
+
+
+def describe_event(entry: JournalEntry) -> dict[str, Any]:
+    """An event for JSON, its data beside its name and time."""
+    return {"event": str(entry.kind), "time": format_time(entry.time)} | {
+        name: value for name, value in entry.data.items() if name not in ("event", "time")
+    }
+
+
+def print_rows(rows: Sequence[MessageRow], as_json: bool) -> None:
+    """A listing."""
+    if as_json:
+        print_json([describe(row) for row in rows])
+        return
+    print_table(
+        ("ID", "TIME", "STATE", "ATTEMPTS", "ENVELOPE", "RECIPIENT", "SUBJECT"),
+        [
+            (
+                row.id,
+                format_time(row.time),
+                row.state,
+                str(row.attempts),
+                row.envelope or "<>",
+                row.recipient,
+                shortened(row.subject, _SUBJECT_WIDTH),
+            )
+            for row in rows
+        ],
+    )
+
+
+def print_message(row: MessageRow, events: Sequence[JournalEntry]) -> None:
+    """One recipient with its timeline."""
+    state = f"{row.state}, {counted(row.attempts, 'attempt')}"
+    if row.next_attempt is not None:
+        state += f", next one at {format_time(row.next_attempt)}"
+    fields = [
+        ("id", row.id),
+        ("state", state),
+        ("accepted", format_time(row.time)),
+        ("account", row.account or "(ourselves)"),
+        ("envelope", row.envelope or "<>"),
+        ("recipient", row.recipient),
+        ("subject", row.subject),
+    ]
+    if row.tags:
+        fields.append(("tags", " ".join(row.tags)))
+    print_fields(fields)
+    if events:
+        click.echo()
+    for entry in events:
+        data = ", ".join(f"{name}: {value}" for name, value in entry.data.items() if value not in ("", None))
+        click.echo(f"{format_time(entry.time)}  {entry.kind:<10}{visible(data)}".rstrip())

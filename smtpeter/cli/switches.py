@@ -1,0 +1,33 @@
+"""The features that ``--enable`` and ``--disable`` name, by any of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from smtpeter.errors import NotPossible
+
+_ALIASES = {
+    "inlinizecss": "inlinecss",
+    "clicktracking": "trackclicks",
+    "openstracking": "trackopens",
+    "bouncetracking": "trackbounces",
+}
+
+
+def feature_options(names: Iterable[str], installed: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """The options that switch these features on, as a credential keeps them.
+
+    :raises NotPossible: where one of them is not installed here.
+    """
+    options = {}
+    for name in names:
+        canonical = _ALIASES.get(name.lower(), name.lower())
+        if canonical not in installed:
+            raise NotPossible(f"feature {name} is not installed here")
+        options[canonical] = "true"
+    return tuple(options.items())
+
+
+def features_of(options: Iterable[tuple[str, str]]) -> list[str]:
+    """The names of the features that these options switch on."""
+    return [name for name, value in options if value == "true"]

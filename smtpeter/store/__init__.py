@@ -1,0 +1,1 @@
+"""Where mail, accounts and events are kept.  SQL lives here and nowhere else."""

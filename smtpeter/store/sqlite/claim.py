@@ -1,0 +1,163 @@
+"""Leases: who has a recipient in hand, and what happens when nobody has any more."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from smtpeter.model.delivery import Job, LeasedRecipient
+from smtpeter.model.event import EventKind
+from smtpeter.model.ids import recipient_id
+from smtpeter.model.submission import Content
+from smtpeter.store.sqlite.destinations import became_due, look_again
+from smtpeter.store.sqlite.journal import insert_events
+from smtpeter.store.sqlite.rows import DUE, HELD, LEASED, milliseconds, seconds
+
+INLINE = 32 * 1024
+"""Octets.  Content up to this size comes with its job, which saves a journey to a reader for each message."""
+
+_CLAIM = f"""
+    UPDATE recipient SET state = {LEASED}, lease = ?, lease_until = ?
+    WHERE (submission, number) IN (
+        SELECT submission, number FROM recipient
+        WHERE state < 4 AND state = {DUE} AND domain = ? AND due <= ? ORDER BY due, submission, number LIMIT ?)
+    RETURNING submission, number, address, domain, notify, orcpt, attempts, duplicate
+"""
+_SUBMISSION = f"""
+    SELECT account, reverse_path, ret, envid, body, smtputf8, size, digest, file, submission.time, expires, recipients,
+        content.data
+    FROM submission LEFT JOIN content ON content.number = submission.content AND submission.size <= {INLINE}
+    WHERE id = ?
+"""
+_OURS = f"submission = ? AND state = {LEASED} AND lease = ?"
+
+
+def claim_due(
+    connection: sqlite3.Connection, domains: Sequence[str], limit: int, now: float, lease_until: float
+) -> Sequence[Job]:
+    """See :meth:`smtpeter.interfaces.IQueueStore.claim_due`.  Every domain has its share of ``limit``."""
+    lease = next_lease(connection)
+    at, until = milliseconds(now), milliseconds(lease_until)
+    claimed: dict[str, list[tuple[int, str, str, str | None, str | None, int, int]]] = {}
+    left = limit
+    for position, domain in enumerate(domains):
+        share = -(-left // (len(domains) - position))
+        if share <= 0:
+            break
+        rows = connection.execute(_CLAIM, (lease, until, domain, at, share)).fetchall()
+        left -= len(rows)
+        for submission, *rest in rows:
+            claimed.setdefault(submission, []).append(tuple(rest))
+    look_again(connection, domains)
+    return [_job(connection, submission, lease, lease_until, rows) for submission, rows in claimed.items()]
+
+
+def next_lease(connection: sqlite3.Connection) -> int:
+    """A fencing token that was never given before."""
+    (lease,) = connection.execute(
+        "UPDATE setting SET value = value + 1 WHERE name = 'lease' RETURNING value"
+    ).fetchall()[0]
+    return int(lease)
+
+
+def _job(
+    connection: sqlite3.Connection,
+    submission: str,
+    lease: int,
+    lease_until: float,
+    rows: list[tuple[int, str, str, str | None, str | None, int, int]],
+) -> Job:
+    (account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, data) = connection.execute(
+        _SUBMISSION, (submission,)
+    ).fetchone()
+    return Job(
+        submission,
+        lease,
+        lease_until,
+        account,
+        path,
+        ret,
+        envid,
+        body,
+        bool(smtputf8),
+        Content(size, digest, data, file),
+        seconds(time),
+        seconds(expires),
+        tuple(
+            LeasedRecipient(
+                number,
+                recipient_id(submission, number, count),
+                address,
+                domain,
+                notify,
+                orcpt,
+                attempts,
+                bool(duplicate),
+            )
+            for number, address, domain, notify, orcpt, attempts, duplicate in sorted(rows)
+        ),
+    )
+
+
+def renew(connection: sqlite3.Connection, submission: str, lease: int, lease_until: float) -> bool:
+    """See :meth:`smtpeter.interfaces.IQueueStore.renew`."""
+    changed = connection.execute(
+        f"UPDATE recipient SET lease_until = ? WHERE {_OURS}", (milliseconds(lease_until), submission, lease)
+    )
+    return changed.rowcount > 0
+
+
+def mark_in_doubt(connection: sqlite3.Connection, submission: str, lease: int, numbers: Sequence[int]) -> bool:
+    """See :meth:`smtpeter.interfaces.IQueueStore.mark_in_doubt`.  Where the lease is lost for one, none is marked."""
+    wanted = sorted(set(numbers))
+    ours = {
+        number for (number,) in connection.execute(f"SELECT number FROM recipient WHERE {_OURS}", (submission, lease))
+    }
+    if not wanted or not ours.issuperset(wanted):
+        return False
+    connection.executemany(
+        "UPDATE recipient SET in_doubt = 1 WHERE submission = ? AND number = ?",
+        [(submission, number) for number in wanted],
+    )
+    return True
+
+
+def release(connection: sqlite3.Connection, submission: str, lease: int) -> None:
+    """See :meth:`smtpeter.interfaces.IQueueStore.release`.  They keep their place: their time has come already."""
+    rows = connection.execute(
+        f"""
+        UPDATE recipient SET state = {DUE}, lease = NULL, lease_until = NULL, in_doubt = 0
+        WHERE {_OURS} RETURNING domain, due
+        """,
+        (submission, lease),
+    ).fetchall()
+    became_due(connection, _earliest(rows))
+
+
+def recover(connection: sqlite3.Connection, now: float) -> int:
+    """See :meth:`smtpeter.interfaces.IQueueStore.recover`."""
+    at = milliseconds(now)
+    held = connection.execute(
+        f"""
+        UPDATE recipient SET state = {HELD}, lease = NULL, lease_until = NULL, in_doubt = 0, duplicate = 1
+        WHERE state < 4 AND state = {LEASED} AND in_doubt RETURNING submission, number
+        """
+    ).fetchall()
+    reason = {"description": "the server stopped after the final dot and before the answer"}
+    insert_events(connection, [(at, EventKind.HELD, submission, number, reason) for submission, number in sorted(held)])
+    rows = connection.execute(
+        f"""
+        UPDATE recipient SET state = {DUE}, lease = NULL, lease_until = NULL, due = min(due, ?), duplicate = 1
+        WHERE state < 4 AND state = {LEASED} RETURNING domain, due
+        """,
+        (at,),
+    ).fetchall()
+    became_due(connection, _earliest(rows))
+    return len(held) + len(rows)
+
+
+def _earliest(rows: Sequence[tuple[str, int]]) -> dict[str, int]:
+    earliest: dict[str, int] = {}
+    for domain, due in rows:
+        earliest[domain] = min(due, earliest.get(domain, due))
+    return earliest

@@ -1,0 +1,75 @@
+"""How a connection to the database is made, and what its errors mean to us."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from smtpeter.errors import StorageFull, StorageUnavailable
+
+# Trouble of the machine or of a neighbour, as opposed to a statement that is wrong.
+_TROUBLE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+
+
+def connect(
+    path: Path, *, busy_timeout: float = 5.0, query_only: bool = False, checkpoint_pages: int = 0
+) -> sqlite3.Connection:
+    """A connection for use by one thread at a time.  The database has to exist.
+
+    ``synchronous=FULL`` syncs the log at every commit.  There is no mmap: an I/O error would be a signal, not an error.
+    With ``checkpoint_pages`` 0 the connection never checkpoints by itself: whoever opened it sees to that.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA mmap_size = 0")
+        connection.execute(f"PRAGMA cache_size = {-4096 if query_only else -32768}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
+        if query_only:
+            connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def translate(error: Exception) -> Exception:
+    """Trouble of the store as our own error; what is a fault of the program stays what it is."""
+    if isinstance(error, MemoryError):
+        return StorageUnavailable("out of memory")
+    code = getattr(error, "sqlite_errorcode", None)
+    if not isinstance(error, sqlite3.Error) or code is None or code & 0xFF not in _TROUBLE:
+        return error
+    reason = f"{error} ({error.sqlite_errorname})"
+    return StorageFull(reason) if code & 0xFF == sqlite3.SQLITE_FULL else StorageUnavailable(reason)
+
+
+def is_trouble(error: Exception) -> bool:
+    """Whether it is the store that cannot, rather than the statement that is wrong."""
+    return isinstance(translate(error), StorageUnavailable)

@@ -1,0 +1,133 @@
+"""Taking submissions in: the path that every message goes, and the one where each statement counts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from smtpeter.model.envelope import Envelope, Recipient
+from smtpeter.model.submission import Content, Submission
+from smtpeter.store.sqlite.destinations import became_due
+from smtpeter.store.sqlite.rows import DUE, milliseconds, pack_options, seconds, unpack_options, unpack_tags
+from smtpeter.store.sqlite.transaction import Combinable
+
+_CONTENT = "INSERT INTO content (number, data) VALUES (?, ?)"
+_SUBMISSION = """
+    INSERT INTO submission (id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest, content,
+        file, time, due, expires, subject, message_id, tags, options, recipients, unfinished)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_RECIPIENT = f"""
+    INSERT INTO recipient (submission, number, address, domain, notify, orcpt, state, attempts, due)
+    VALUES (?, ?, ?, ?, ?, ?, {DUE}, 0, ?)
+"""
+_EVENT = "INSERT INTO event (time, kind, submission, number) VALUES (?, 'attempt', ?, ?)"
+
+_READ_SUBMISSION = """
+    SELECT id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest, file, time, due, expires,
+        subject, message_id, tags, options
+    FROM submission WHERE id = ?
+"""
+_READ_RECIPIENTS = "SELECT address, domain, notify, orcpt FROM recipient WHERE submission = ? ORDER BY number"
+
+
+class Enqueue(Combinable):
+    """One submission to be taken in."""
+
+    __slots__ = ("submission",)
+
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+
+    @classmethod
+    def together(cls, connection: sqlite3.Connection, operations: Sequence[Enqueue]) -> Sequence[None]:
+        """See :class:`smtpeter.store.sqlite.transaction.Combinable`."""
+        enqueue(connection, [operation.submission for operation in operations])
+        return [None] * len(operations)
+
+
+def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None:
+    """Write submissions with their content, recipients and ``attempt`` events."""
+    contents: list[tuple[int, bytes]] = []
+    submissions: list[tuple[object, ...]] = []
+    recipients: list[tuple[object, ...]] = []
+    events: list[tuple[int, str, int]] = []
+    earliest: dict[str, int] = {}
+    (last,) = connection.execute("SELECT max(number) FROM content").fetchone()
+    next_content: int = (last or 0) + 1
+    for submission in taken:
+        id, envelope, content = submission.id, submission.envelope, submission.content
+        time, due = milliseconds(submission.time), milliseconds(submission.due)
+        kept: int | None = None
+        if content.file is None:
+            if content.data is None:
+                raise ValueError("content without data has to name its file")
+            kept = next_content
+            next_content += 1
+            contents.append((kept, content.data))
+        number = 0
+        for address, domain, notify, orcpt in envelope.recipients:
+            number += 1
+            recipients.append((id, number, address, domain, notify, orcpt, due))
+            events.append((time, id, number))
+            if due < earliest.get(domain, due + 1):
+                earliest[domain] = due
+        submissions.append(
+            (
+                id,
+                submission.account,
+                submission.login,
+                submission.channel,
+                envelope.reverse_path,
+                envelope.body,
+                envelope.smtputf8,
+                envelope.ret,
+                envelope.envid,
+                content.size,
+                content.digest,
+                kept,
+                content.file,
+                time,
+                None if due == time else due,
+                milliseconds(submission.expires),
+                submission.subject,
+                submission.message_id,
+                ";".join(submission.tags),
+                pack_options(submission.options),
+                number,
+                number,
+            )
+        )
+    connection.executemany(_CONTENT, contents)
+    connection.executemany(_SUBMISSION, submissions)
+    connection.executemany(_RECIPIENT, recipients)
+    connection.executemany(_EVENT, events)
+    became_due(connection, earliest)
+
+
+def read_submission(connection: sqlite3.Connection, id: str) -> Submission:
+    """A submission as it was taken in, its content without data.
+
+    :raises KeyError: where there is none.
+    """
+    row = connection.execute(_READ_SUBMISSION, (id,)).fetchone()
+    if row is None:
+        raise KeyError(id)
+    (_, account, login, channel, path, body, smtputf8, ret, envid, size, digest, file, time, due, expires) = row[:15]
+    subject, message_id, tags, options = row[15:]
+    recipients = tuple(Recipient(*each) for each in connection.execute(_READ_RECIPIENTS, (id,)))
+    return Submission(
+        id=id,
+        account=account,
+        login=login,
+        channel=channel,
+        envelope=Envelope(path, recipients, body, bool(smtputf8), ret, envid),
+        content=Content(size, digest, None, file),
+        time=seconds(time),
+        due=seconds(time if due is None else due),
+        expires=seconds(expires),
+        subject=subject,
+        message_id=message_id,
+        tags=unpack_tags(tags),
+        options=unpack_options(options),
+    )

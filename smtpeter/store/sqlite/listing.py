@@ -1,0 +1,209 @@
+"""How operators look at the queue, and what they do to it in bulk."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from smtpeter.model.delivery import RecipientState
+from smtpeter.model.event import EventKind
+from smtpeter.model.ids import recipient_id
+from smtpeter.model.listing import CANCEL, HOLD, RELEASE, RETRY, Filter, MessageRow, Verb
+from smtpeter.store.sqlite.destinations import became_due, look_again
+from smtpeter.store.sqlite.journal import insert_events
+from smtpeter.store.sqlite.rows import (
+    CANCELLED,
+    DUE,
+    FIRST_FINAL,
+    HELD,
+    LEASED,
+    STATE_NUMBERS,
+    STATES,
+    milliseconds,
+    seconds,
+    unpack_tags,
+)
+from smtpeter.store.sqlite.settle import finish
+
+_FEW_OPEN = 20_000
+"""Recipients.  Up to so many that are not final are sorted for a listing; where there are more, the newest are soon
+found by walking back from the newest submission."""
+
+_FROM = "recipient AS r{index} JOIN submission AS s ON s.id = r.submission"
+_BY_STATE = " INDEXED BY recipient_open"
+
+
+class _Change(NamedTuple):
+    """What a verb does: ``fits`` is a condition, with the time now as its one parameter where it has one."""
+
+    fits: str
+    states: tuple[int, ...]
+    state: int
+    due_now: bool
+    event: EventKind | None
+
+
+_CHANGES: Mapping[Verb, _Change] = {
+    RETRY: _Change("r.due > ?", (DUE,), DUE, True, None),
+    HOLD: _Change("", (DUE,), HELD, False, EventKind.HELD),
+    RELEASE: _Change("", (HELD,), DUE, True, EventKind.RELEASED),
+    CANCEL: _Change("", (DUE, HELD), CANCELLED, False, EventKind.CANCELLED),
+}
+
+
+def _conditions(filter: Filter) -> tuple[list[str], list[Any]]:
+    """A filter, all but its states, as SQL."""
+    conditions: list[str] = []
+    values: list[Any] = []
+
+    def add(condition: str, value: Any) -> None:
+        conditions.append(condition)
+        values.append(value)
+
+    if filter.submission is not None:
+        add("r.submission = ?", filter.submission)
+    if filter.number is not None:
+        add("r.number = ?", filter.number)
+    if filter.account is not None:
+        add("s.account = (SELECT number FROM account WHERE folded = ?)", filter.account.casefold())
+    if filter.recipient is not None:
+        add("lower(r.address) = lower(?)", filter.recipient)
+    if filter.domain is not None:
+        add("r.domain = ?", filter.domain.lower())
+    if filter.tag is not None:
+        add("instr(';' || s.tags || ';', ?)", f";{filter.tag};")
+    if filter.since is not None:
+        add("s.time >= ?", milliseconds(filter.since))
+    if filter.until is not None:
+        add("s.time < ?", milliseconds(filter.until))
+    return conditions, values
+
+
+def _in_states(states: Sequence[int]) -> str:
+    return f"r.state IN ({', '.join(map(str, sorted(states)))})"
+
+
+def select(connection: sqlite3.Connection, filter: Filter, limit: int) -> Sequence[MessageRow]:
+    """See :meth:`smtpeter.interfaces.IQueueStore.select`."""
+    conditions, values = _conditions(filter)
+    index = ""
+    if filter.states is not None:
+        states = [STATE_NUMBERS[state] for state in filter.states]
+        conditions.append(_in_states(states))
+        if states and max(states) < FIRST_FINAL:
+            conditions.append("r.state < 4")
+            if filter.submission is None and _are_few(connection, states):
+                index = _BY_STATE
+    where = " AND ".join(conditions) or "true"
+    rows = connection.execute(
+        f"""
+        SELECT r.submission, r.number, s.recipients, r.state, r.attempts, coalesce(a.email, ''), s.reverse_path,
+            r.address, s.subject, s.time, r.due, s.tags
+        FROM {_FROM.format(index=index)} LEFT JOIN account AS a ON a.number = s.account
+        WHERE {where} ORDER BY r.submission DESC, r.number LIMIT ?
+        """,
+        [*values, limit],
+    )
+    return [_message_row(row) for row in rows]
+
+
+def _are_few(connection: sqlite3.Connection, states: Sequence[int]) -> bool:
+    (found,) = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM recipient AS r WHERE r.state < 4 AND {_in_states(states)} LIMIT ?)",
+        (_FEW_OPEN + 1,),
+    ).fetchone()
+    return bool(found <= _FEW_OPEN)
+
+
+def _message_row(row: tuple[Any, ...]) -> MessageRow:
+    submission, number, count, state, attempts, account, path, address, subject, time, due, tags = row
+    known = STATES[state]
+    return MessageRow(
+        id=recipient_id(submission, number, count),
+        submission=submission,
+        number=number,
+        state=known,
+        attempts=attempts,
+        account=account,
+        envelope=path,
+        recipient=address,
+        subject=subject,
+        time=seconds(time),
+        next_attempt=seconds(due) if known is RecipientState.DUE else None,
+        tags=unpack_tags(tags),
+    )
+
+
+def _selection(filter: Filter, change: _Change, now: int) -> tuple[str, list[Any]]:
+    """The rows that a verb fits, as what follows SELECT ..."""
+    conditions, values = _conditions(filter)
+    states = set(change.states)
+    if filter.states is not None:
+        states &= {STATE_NUMBERS[state] for state in filter.states}
+    conditions += ["r.state < 4", _in_states(tuple(states))]
+    if change.fits:
+        conditions.append(change.fits)
+        values.append(now)
+    index = _BY_STATE if filter.submission is None else ""
+    return f"FROM {_FROM.format(index=index)} WHERE {' AND '.join(conditions)}", values
+
+
+def count(connection: sqlite3.Connection, filter: Filter, verb: Verb, now: float) -> int:
+    """See :meth:`smtpeter.interfaces.IQueueStore.count`."""
+    selection, values = _selection(filter, _CHANGES[verb], milliseconds(now))
+    (found,) = connection.execute(f"SELECT count(*) {selection}", values).fetchone()
+    return int(found)
+
+
+def apply(connection: sqlite3.Connection, filter: Filter, verb: Verb, now: float, limit: int) -> int:
+    """See :meth:`smtpeter.interfaces.IQueueStore.apply`."""
+    change, at = _CHANGES[verb], milliseconds(now)
+    selection, values = _selection(filter, change, at)
+    rows = connection.execute(f"SELECT r.submission, r.number, r.domain {selection} LIMIT ?", [*values, limit])
+    found = rows.fetchall()
+    if not found:
+        return 0
+    due = at if change.due_now else None
+    connection.executemany(
+        f"UPDATE recipient SET state = {change.state}, due = coalesce(?, due) WHERE submission = ? AND number = ?",
+        [(due, submission, number) for submission, number, _ in found],
+    )
+    domains = {domain for _, _, domain in found}
+    if change.due_now:
+        became_due(connection, dict.fromkeys(domains, at))
+    else:
+        look_again(connection, domains)
+    if change.event is not None:
+        insert_events(connection, [(at, change.event, submission, number, {}) for submission, number, _ in found])
+    if change.state == CANCELLED:
+        finish(connection, [(1, 0, at, submission) for submission, _, _ in found])
+    bump_generation(connection)
+    return len(found)
+
+
+def depths(connection: sqlite3.Connection) -> Mapping[str, int]:
+    """See :meth:`smtpeter.interfaces.IQueueStore.depths`."""
+    found = dict(connection.execute("SELECT state, count(*) FROM recipient WHERE state < 4 GROUP BY state").fetchall())
+    return {STATES[number].value: found.get(number, 0) for number in (DUE, LEASED, HELD)}
+
+
+def bump_generation(connection: sqlite3.Connection) -> None:
+    """Tell a running server that what it may have cached has changed."""
+    connection.execute("UPDATE setting SET value = value + 1 WHERE name = 'generation'")
+
+
+def setting(name: str) -> Callable[[sqlite3.Connection], Any]:
+    """An operation that reads one of the things that there is one of, None where it was never set."""
+
+    def read(connection: sqlite3.Connection) -> Any:
+        row = connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    return read
+
+
+def set_paused(connection: sqlite3.Connection, paused: bool) -> None:
+    """See :meth:`smtpeter.interfaces.IQueueStore.set_paused`."""
+    connection.execute("UPDATE setting SET value = ? WHERE name = 'paused'", (paused,))
+    bump_generation(connection)

@@ -1,0 +1,58 @@
+"""Forgetting what is finished when its time is over, in small steps."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+_OVER = """
+    SELECT id, content, file FROM submission
+    WHERE done IS NOT NULL AND purged = ? AND captured = ? AND done < ? ORDER BY done LIMIT ?
+"""
+_LAST_EVENT = "(SELECT max(cursor) FROM event)"
+
+
+class Purged(NamedTuple):
+    """How many submissions were dealt with, and the files that no row names any more."""
+
+    count: int
+    files: tuple[str, ...]
+
+
+def purge(
+    connection: sqlite3.Connection, content_before: int, captured_before: int, rows_before: int, limit: int
+) -> Purged:
+    """Forget what was done before these times (milliseconds): sent content, captured content, and whole rows."""
+    files: list[str] = []
+    dealt_with = 0
+    for purged, captured in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        rows = connection.execute(_OVER, (purged, captured, rows_before, limit - dealt_with)).fetchall()
+        files += _forget_content(connection, rows)
+        _forget_rows(connection, [id for id, _, _ in rows])
+        dealt_with += len(rows)
+    for captured, before in ((0, content_before), (1, captured_before)):
+        rows = connection.execute(_OVER, (0, captured, before, limit - dealt_with)).fetchall()
+        files += _forget_content(connection, rows)
+        connection.executemany(
+            "UPDATE submission SET content = NULL, file = NULL, purged = 1 WHERE id = ?", [(id,) for id, _, _ in rows]
+        )
+        dealt_with += len(rows)
+    return Purged(dealt_with, tuple(files))
+
+
+def _forget_content(connection: sqlite3.Connection, rows: list[tuple[str, int | None, str | None]]) -> list[str]:
+    numbers = [(number,) for _, number, _ in rows if number is not None]
+    connection.executemany("DELETE FROM content WHERE number = ?", numbers)
+    return [file for _, _, file in rows if file is not None]
+
+
+def _forget_rows(connection: sqlite3.Connection, ids: list[str]) -> None:
+    values = [(id,) for id in ids]
+    connection.executemany(
+        f"UPDATE event SET submission = '', data = NULL WHERE submission = ? AND cursor = {_LAST_EVENT}", values
+    )
+    connection.executemany("DELETE FROM event WHERE submission = ?", values)
+    connection.executemany("DELETE FROM recipient WHERE submission = ?", values)
+    connection.executemany("DELETE FROM submission WHERE id = ?", values)
+    if ids:
+        connection.execute(f"DELETE FROM event WHERE submission = '' AND cursor < {_LAST_EVENT}")

@@ -1,0 +1,61 @@
+"""How values are written in rows, and read from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from smtpeter.model.delivery import RecipientState
+
+DUE, LEASED, HELD, DELIVERED, FAILED, EXPIRED, CANCELLED = range(1, 8)
+FIRST_FINAL = DELIVERED
+
+STATE_NUMBERS: Mapping[RecipientState, int] = {
+    RecipientState.DUE: DUE,
+    RecipientState.LEASED: LEASED,
+    RecipientState.HELD: HELD,
+    RecipientState.DELIVERED: DELIVERED,
+    RecipientState.FAILED: FAILED,
+    RecipientState.EXPIRED: EXPIRED,
+    RecipientState.CANCELLED: CANCELLED,
+}
+STATES: Mapping[int, RecipientState] = {number: state for state, number in STATE_NUMBERS.items()}
+
+
+def milliseconds(seconds: float) -> int:
+    """A time as rows have it."""
+    return round(seconds * 1000)
+
+
+def seconds(milliseconds: int) -> float:
+    """A time as the rest of the program has it."""
+    return milliseconds / 1000
+
+
+def pack_options(options: tuple[tuple[str, str], ...]) -> str:
+    """Options as JSON, none as an empty text."""
+    return json.dumps(options, separators=(",", ":")) if options else ""
+
+
+def unpack_options(text: str) -> tuple[tuple[str, str], ...]:
+    """What :func:`pack_options` was given."""
+    return tuple((name, value) for name, value in json.loads(text)) if text else ()
+
+
+def pack_data(data: Mapping[str, Any]) -> str | None:
+    """An event's data as JSON, none as NULL."""
+    return json.dumps(dict(data), separators=(",", ":"), ensure_ascii=False) if data else None
+
+
+def unpack_data(text: str | None) -> Mapping[str, Any]:
+    """What :func:`pack_data` was given."""
+    if not text:
+        return {}
+    data: Mapping[str, Any] = json.loads(text)
+    return data
+
+
+def unpack_tags(text: str) -> tuple[str, ...]:
+    """Tags from the text that joins them by semicolons, which are in no tag."""
+    return tuple(text.split(";")) if text else ()

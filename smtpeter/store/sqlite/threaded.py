@@ -1,0 +1,168 @@
+"""The store in the server: one thread that writes, some that read, none of them the reactor's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from smtpeter.errors import StorageUnavailable
+from smtpeter.interfaces import IExecutor
+from smtpeter.store.sqlite.checkpoint import Checkpointer
+from smtpeter.store.sqlite.connection import translate
+from smtpeter.store.sqlite.transaction import Operation, Result, Writer, run_read
+
+CallInReactor = Callable[..., Any]
+OnTrouble = Callable[[Exception], None]
+Waiting = tuple[Operation, "Deferred[Any]"]
+
+READERS = 2
+FILE_THREADS = 3
+_MOST_TOGETHER = 1000
+
+
+@implementer(IExecutor)
+class ThreadedExecutor:
+    """Writes are grouped: whatever waits when the writer is free is committed together, and told to the reactor at once.
+
+    ``call_in_reactor`` is ``reactor.callFromThread``; it has to work until :meth:`close` has fired.  ``on_trouble`` is
+    called in the reactor with each error that is the store's and not the caller's.
+    """
+
+    def __init__(
+        self,
+        connect_writer: Callable[[], sqlite3.Connection],
+        connect_reader: Callable[[], sqlite3.Connection],
+        call_in_reactor: CallInReactor,
+        on_trouble: OnTrouble,
+    ) -> None:
+        self._call_in_reactor = call_in_reactor
+        self._on_trouble = on_trouble
+        self._writes: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._reads: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._files: SimpleQueue[tuple[Callable[[], Any], Deferred[Any]] | None] = SimpleQueue()
+        self._connect_reader = connect_reader
+        self._writer = Writer(connect_writer)
+        self._checkpointer = Checkpointer(connect_reader)
+        self._readers = [_start(self._read_loop, f"store reader {number}") for number in range(READERS)]
+        self._file_threads = [_start(self._file_loop, f"store files {number}") for number in range(FILE_THREADS)]
+        self._write_thread = _start(self._write_loop, "store writer")
+        self._closing = Event()
+
+    def write(self, operation: Operation) -> Deferred[Any]:
+        """See :class:`smtpeter.interfaces.IExecutor`."""
+        deferred: Deferred[Any] = Deferred()
+        self._writes.put((operation, deferred))
+        return deferred
+
+    def read(self, operation: Operation) -> Deferred[Any]:
+        """See :class:`smtpeter.interfaces.IExecutor`."""
+        deferred: Deferred[Any] = Deferred()
+        self._reads.put((operation, deferred))
+        return deferred
+
+    def call(self, function: Callable[[], Any]) -> Deferred[Any]:
+        """Run what works on files, beside everything else."""
+        deferred: Deferred[Any] = Deferred()
+        self._files.put((function, deferred))
+        return deferred
+
+    def backlog(self) -> int:
+        """How many writes are waiting for the writer."""
+        return self._writes.qsize()
+
+    def close(self) -> Deferred[None]:
+        """Do what was asked for, then end the threads; fires when they have ended.  Nothing may be asked for after."""
+        closed: Deferred[None] = Deferred()
+        if self._closing.is_set():
+            closed.callback(None)
+            return closed
+        self._closing.set()
+
+        def wait() -> None:
+            self._file_threads_end()
+            self._writes.put(None)
+            for _ in self._readers:
+                self._reads.put(None)
+            for thread in (self._write_thread, *self._readers):
+                thread.join()
+            self._checkpointer.close()
+            self._writer.close()
+            self._call_in_reactor(closed.callback, None)
+
+        _start(wait, "store closing")
+        return closed
+
+    def _file_threads_end(self) -> None:
+        for _ in self._file_threads:
+            self._files.put(None)
+        for thread in self._file_threads:
+            thread.join()
+
+    def _write_loop(self) -> None:
+        ended = False
+        while not ended:
+            first = self._writes.get()
+            if first is None:
+                return
+            batch = [first]
+            try:
+                while len(batch) < _MOST_TOGETHER:
+                    following = self._writes.get_nowait()
+                    if following is None:
+                        ended = True
+                        break
+                    batch.append(following)
+            except Empty:
+                pass
+            results = self._writer.run([operation for operation, _ in batch])
+            self._call_in_reactor(self._fire, batch, results)
+            if self._checkpointer.committed():
+                self._writer.checkpoint()
+
+    def _read_loop(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while (waiting := self._reads.get()) is not None:
+            operation, deferred = waiting
+            try:
+                if connection is None:
+                    connection = self._connect_reader()
+                result = Result(run_read(connection, operation))
+            except Exception as error:
+                result = Result(error=translate(error))
+                if result.error is not error and connection is not None:
+                    connection.close()
+                    connection = None
+            self._call_in_reactor(self._fire, (waiting,), (result,))
+        if connection is not None:
+            connection.close()
+
+    def _file_loop(self) -> None:
+        while (waiting := self._files.get()) is not None:
+            try:
+                result = Result(waiting[0]())
+            except Exception as error:
+                result = Result(error=error)
+            self._call_in_reactor(self._fire, (waiting,), (result,))
+
+    def _fire(self, batch: Sequence[tuple[Any, Deferred[Any]]], results: Sequence[Result]) -> None:
+        told: Exception | None = None
+        for (_, deferred), (value, error) in zip(batch, results, strict=True):
+            if error is None:
+                deferred.callback(value)
+            else:
+                if isinstance(error, StorageUnavailable) and error is not told:
+                    told = error
+                    self._on_trouble(error)
+                deferred.errback(error)
+
+
+def _start(function: Callable[[], None], name: str) -> Thread:
+    thread = Thread(target=function, name=name, daemon=True)
+    thread.start()
+    return thread
