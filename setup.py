@@ -78,9 +78,7 @@ setup(
     },
     package_dir={"": "."},
     packages=[*find_packages(include=["smtpeter", "smtpeter.*"]), "twisted.plugins"],
-    package_data={
-        "smtpeter": ["py.typed", "store/schema/**/*.sql", "web/**/templates/**", "web/**/static/**"],
-    },
+    package_data={"smtpeter": ["store/schema/*.sql"]},
     entry_points={"console_scripts": ["smtpeter = smtpeter.cli.main:main"]},
     cmdclass={"build_py": BuildWithFeatures},
     zip_safe=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -19,9 +20,9 @@ _LEVEL_NAMES = {"warn": "warning"}
 class LineObserver:
     """Writes each event as one line, whatever it holds: controls are escaped, long values cut."""
 
-    def __init__(self, out: TextIO, format: str) -> None:
+    def __init__(self, out: TextIO, render: Callable[[LogEvent], str]) -> None:
         self._out = out
-        self._render = render_json if format == "json" else render_text
+        self._render = render
 
     def __call__(self, event: LogEvent) -> None:
         try:
@@ -57,9 +58,14 @@ def render_json(event: LogEvent) -> str:
     return json.dumps(fields, ensure_ascii=True)
 
 
-def make_observer(format: str) -> LineObserver:
-    """An observer on standard output, in one of the formats that ``log.format`` names."""
-    return LineObserver(sys.stdout, format)
+def text_observer() -> LineObserver:
+    """What twistd logs with when ``log.format`` is ``text``."""
+    return LineObserver(sys.stdout, render_text)
+
+
+def json_observer() -> LineObserver:
+    """What twistd logs with when ``log.format`` is ``json``."""
+    return LineObserver(sys.stdout, render_json)
 
 
 def _time(event: LogEvent) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
+from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
@@ -22,7 +21,7 @@ from twisted.python.failure import Failure
 from smtpeter.auth.access import build_portal
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.directory import Directory
-from smtpeter.auth.keys import load_or_create
+from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.tls import ServerTls
 from smtpeter.clock import WallClock
 from smtpeter.errors import ConfigError, SmtpeterError, StorageUnavailable
@@ -31,9 +30,9 @@ from smtpeter.intake.listener import Sessions, SmtpFactory
 from smtpeter.intake.message import MessagePolicy
 from smtpeter.intake.smtp import SmtpDoor
 from smtpeter.intake.submit import Intake
-from smtpeter.settings import Settings
+from smtpeter.settings import Limits, Settings
 from smtpeter.smtp.server import SessionLimits
-from smtpeter.store.opening import Store, open_for_server
+from smtpeter.store.opening import open_for_command, open_for_server
 from smtpeter.web.metrics import Metrics
 from smtpeter.web.site import make_site
 
@@ -64,17 +63,17 @@ class LateFactory(Factory):
     noisy = False
 
     def __init__(self) -> None:
-        self.inner: Factory | None = None
+        self.inner: Any = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return None if self.inner is None else self.inner.buildProtocol(addr)  # type: ignore[arg-type]
+        return None if self.inner is None else self.inner.buildProtocol(addr)
 
 
 class Gateway(Service):
     """The whole program.
 
-    ``privilegedStartService`` binds the ports; ``startService``, by then as the user that twistd was told to become, opens the
-    store and lets mail in.  ``when_ready`` is called once that is so.
+    ``privilegedStartService`` binds the ports; ``startService``, by then as the user that twistd was told to
+    become, opens the store and lets mail in.  ``when_ready`` is called once that is so.
     """
 
     _log = Logger()
@@ -90,3 +89,224 @@ class Gateway(Service):
         self._loops: list[LoopingCall] = []
         self._generation = -1
         self._depths: Mapping[str, int] = {}
+        self._started = False
+
+    # --- starting ---
+
+    def privilegedStartService(self) -> None:
+        """Bind every port, and read the certificate that is configured: both may need privileges."""
+        _raise_open_files()
+        tls = self._settings.tls
+        try:
+            if tls.certificate is not None and tls.private_key is not None:
+                self._tls = ServerTls(tls.certificate, tls.private_key, self._reactor.seconds)
+            for name, factory in self._doors.items():
+                for description in getattr(self._settings.listen, name):
+                    self._listen(name, description, factory)
+        except SmtpeterError as error:
+            raise SystemExit(f"smtpeter: {error}") from None
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        """Open the store and let mail in."""
+        os.umask(0o077)
+        try:
+            self._open()
+        except (SmtpeterError, OSError) as error:
+            raise SystemExit(f"smtpeter: {error}") from None
+        super().startService()
+        self._recovered = self._store.queue.recover().addCallbacks(self._begin, self._cannot_begin)
+
+    def _listen(self, name: str, description: str, factory: Factory) -> None:
+        where = f'listen.{name}: "{description}"'
+        try:
+            listening = serverFromString(self._reactor, description).listen(factory)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"{where} is not an endpoint description: {error}") from None
+        failures: list[Failure] = []
+        listening.addCallbacks(self._ports.append, failures.append)
+        if failures:
+            raise ConfigError(f"{where} cannot be listened on: {failures[0].value}")
+
+    def _open(self) -> None:
+        """Put the rooms together."""
+        settings, clock, reactor = self._settings, self._clock, self._reactor
+        keys = load_or_create(settings.keys.file)
+        self._bind_keys(keys)
+        tls = self._tls or self._own_certificate()
+        self._store = store = open_for_server(
+            settings.store.url, settings.data_dir, clock, reactor.callFromThread, on_trouble=self._store_trouble
+        )
+        self._metrics = Metrics()
+        self._metrics.gauge("queue", "Recipients in each state that is not final", "state", lambda: self._depths)
+        self._gate = Gate(settings.data_dir, settings.limits.free_space, self._in_thread)
+        self._directory = Directory(store.accounts, clock)
+        self._sessions = Sessions(settings.limits.connections, settings.limits.connections_per_address)
+        self._scheduler = self._make_scheduler()
+        door = SmtpDoor(
+            portal=build_portal(self._directory, keys, clock, settings.hostname, self._in_thread),
+            intake=Intake(store.queue, self._scheduler.wake, self._metrics),
+            content=store.content,
+            gate=self._gate,
+            tls=tls,
+            clock=clock,
+            timers=reactor,
+            metrics=self._metrics,
+            limits=_session_limits(settings.limits),
+            policy=MessagePolicy(
+                settings.hostname,
+                settings.limits.header_size,
+                settings.limits.received_fields,
+                settings.delivery.expire,
+            ),
+            command_timeout=settings.limits.command_timeout,
+            handshake_timeout=settings.limits.handshake_timeout,
+        )
+        site = make_site(self._trouble, self._metrics, settings.web.metrics_allow)
+        self._doors["smtp"].inner = SmtpFactory(door, self._sessions)
+        self._doors["mx"].inner = SmtpFactory(door, self._sessions, mx=True)
+        self._doors["smtps"].inner = _over_tls(tls, SmtpFactory(door, self._sessions, encrypted=True))
+        self._doors["http"].inner = site
+        self._doors["https"].inner = _over_tls(tls, site)
+
+    def _bind_keys(self, keys: KeyRing) -> None:
+        """Make sure, before anything else happens, that the store and the keys belong together."""
+        store = open_for_command(self._settings.store.url, self._settings.data_dir, self._clock)
+        failures: list[Failure] = []
+        store.accounts.bind_keys(keys.fingerprint).addErrback(failures.append)
+        store.close()
+        for failure in failures:
+            failure.raiseException()
+
+    def _own_certificate(self) -> ServerTls:
+        directory = self._settings.data_dir / "tls"
+        files = ensure_certificate(directory, self._settings.hostname, self._clock.time())
+        self._log.info(
+            "no certificate is configured: our own one is used; clients that check it have to trust {authority}",
+            authority=str(files.authority),
+        )
+        return ServerTls(files.certificate, files.private_key, self._reactor.seconds)
+
+    def _begin(self, recovered: int) -> None:
+        """Everything interrupted is due again: mail may go out too."""
+        if recovered:
+            self._log.info("{count} recipients were interrupted and are due again", event="recovered", count=recovered)
+        self._scheduler.startService()
+        for interval, task in (
+            (GENERATION_INTERVAL, self._look_at_generation),
+            (ROOM_INTERVAL, self._gate.measure),
+            (DEPTHS_INTERVAL, self._look_at_depths),
+            (USED_INTERVAL, self._directory.flush),
+            (PURGE_INTERVAL, self._purge),
+        ):
+            self._repeat(interval, task)
+        self._started = True
+        self._log.info("smtpeter is ready as {hostname}", event="ready", hostname=self._settings.hostname)
+        self._when_ready()
+
+    def _cannot_begin(self, failure: Failure) -> None:
+        self._log.failure("the queue cannot be read; the server ends", failure=failure)
+        self._reactor.stop()
+
+    # --- what is done again and again ---
+
+    def _repeat(self, interval: float, task: Callable[[], Deferred[Any]]) -> None:
+        def attempt() -> Deferred[Any]:
+            return maybeDeferred(task).addErrback(self._failed_again, task.__name__)
+
+        loop = LoopingCall(attempt)
+        loop.clock = self._reactor
+        loop.start(interval)
+        self._loops.append(loop)
+
+    def _failed_again(self, failure: Failure, name: str) -> None:
+        if failure.check(StorageUnavailable) is None:  # such trouble is told by the store itself
+            self._log.failure("{name} failed", failure=failure, name=name)
+
+    async def _look(self) -> None:
+        generation = await self._store.queue.generation()
+        if generation != self._generation:
+            self._generation = generation
+            self._directory.generation_changed()
+            self._scheduler.generation_changed()
+
+    def _look_at_generation(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._look())
+
+    def _look_at_depths(self) -> Deferred[None]:
+        def seen(depths: Mapping[str, int]) -> None:
+            self._depths = depths
+
+        return self._store.queue.depths().addCallback(seen)
+
+    def _purge(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._purge_all())
+
+    async def _purge_all(self) -> None:
+        retention = self._settings.retention
+        while self.running and await self._store.queue.purge(
+            self._clock.time(), retention.content, retention.captured, retention.events, PURGE_STEP
+        ):
+            pass
+
+    def _store_trouble(self, error: Exception) -> None:
+        self._log.error("the store: {reason}", event="storage", reason=str(error))
+
+    def _trouble(self) -> str | None:
+        """Why mail cannot be accepted now, for /healthz."""
+        if not self._started:
+            return "starting"
+        return None if self._gate.refusal is None else str(self._gate.refusal)
+
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+    # --- stopping ---
+
+    async def _stop(self) -> None:
+        """Finish what was acknowledged, in the order in which things depend on each other."""
+        self._started = False
+        self._gate.stop()
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        for loop in self._loops:
+            loop.stop()
+        sessions = self._sessions.stop()
+        sessions.addTimeout(SESSION_GRACE, self._reactor, onTimeoutCancel=lambda result, timeout: None)
+        await sessions
+        await self._scheduler.stopService()
+        await self._directory.flush()
+        await self._store.close()
+        self._log.info("smtpeter has ended", event="ended")
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when everything has come to its end."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+
+def _over_tls(tls: ServerTls, factory: Any) -> TLSMemoryBIOFactory:
+    over = TLSMemoryBIOFactory(tls, False, factory)
+    # Our protocols write once for each group of replies: gathering small writes would only cost a timer for each.
+    over.protocol = TLSMemoryBIOProtocol
+    over.noisy = False
+    return over
+
+
+def _session_limits(limits: Limits) -> SessionLimits:
+    return SessionLimits(
+        message_size=limits.message_size,
+        recipients=limits.recipients,
+        command_line=limits.command_line,
+        errors=limits.errors,
+        auth_failures=limits.auth_failures,
+        junk_commands=limits.junk_commands,
+    )
+
+
+def _raise_open_files() -> None:
+    """Every session is a file: take as many as the system lets us have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

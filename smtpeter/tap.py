@@ -11,13 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twisted.application.service import IService
 from twisted.python import usage
 
 from smtpeter import __version__
-from smtpeter.demo import announce, default_directory, prepare_demo
+from smtpeter.demo import Demo, announce, default_directory, prepare_demo
 from smtpeter.errors import ConfigError, SmtpeterError
-from smtpeter.log import make_observer
 from smtpeter.service import Gateway, refuse_what_cannot_run
 from smtpeter.settings import DEFAULT_FILE, Settings, load
 
@@ -37,6 +35,7 @@ class Options(usage.Options):
     )
 
     settings: Settings
+    demo: Demo
 
     def opt_version(self) -> NoReturn:
         """Tell the version and end."""
@@ -59,7 +58,7 @@ class Options(usage.Options):
             _end(str(error))
         twistd: Any = getattr(self, "parent", None)
         if twistd is not None and not twistd.get("logger") and not twistd.get("logfile") and not twistd.get("syslog"):
-            twistd["logger"] = partial(make_observer, self.settings.log.format)
+            twistd["logger"] = f"smtpeter.log.{self.settings.log.format}_observer"
 
     def _config_file(self) -> Path:
         if self["config"] is not None:
@@ -72,16 +71,15 @@ class Options(usage.Options):
         return DEFAULT_FILE
 
 
-def makeService(options: Options) -> IService:
+def makeService(options: Options) -> Gateway:
     """The service that twistd runs."""
     from twisted.internet import reactor
 
     # Twisted's timers run on wall time by default, and would all ring, or none, after the clock was set.
-    reactor.seconds = time.monotonic  # type: ignore[attr-defined]
-    gateway = Gateway(options.settings, reactor)
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
     if options.settings.demo:
-        gateway.when_ready = partial(announce, options.demo)
-    return gateway
+        return Gateway(options.settings, reactor, partial(announce, options.demo))
+    return Gateway(options.settings, reactor)
 
 
 def _end(why: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -23,6 +24,7 @@ from smtpeter.interfaces import IClock
 from smtpeter.locations import parse_relay
 from smtpeter.service import refuse_what_cannot_run
 from smtpeter.settings import Settings
+from smtpeter.store.opening import database_path
 
 _RENEW_DAYS = 14
 _DAY = 86400.0
@@ -42,12 +44,13 @@ class _Warning(str):
 def inspect(settings: Settings, clock: IClock) -> Findings:
     """All findings about these settings on this machine."""
     found = list(_inspect_runnable(settings))
-    found += _inspect_endpoints(settings)  # as the caller, who may be root and bind any port
+    found += _inspect_endpoints(settings)  # these two as the caller, as at a start: root may bind any port
+    found += _inspect_certificate(settings, clock)
     with acting_as_owner(settings.data_dir):
         found += _inspect_data_directory(settings)
         found += _inspect_keys(settings)
         found += _inspect_store(settings)
-        found += _inspect_certificate(settings, clock)
+        found += _inspect_renewal(settings)
     if not settings.demo:
         found += _inspect_names(settings)
     return Findings(
@@ -68,7 +71,6 @@ def _inspect_runnable(settings: Settings) -> Iterator[str]:
 
 
 def _inspect_endpoints(settings: Settings) -> Iterator[str]:
-    running = server_runs(settings)
     taken: dict[tuple[str, int], str] = {}
     for door in ("smtp", "mx", "smtps", "https", "http"):
         for description in getattr(settings.listen, door):
@@ -82,8 +84,23 @@ def _inspect_endpoints(settings: Settings) -> Iterator[str]:
                     yield f"listen.{door}: {description!r} is at listen.{taken[interface, port]} too"
                     continue
                 taken[interface, port] = door
-                if not running and (error_number := bind_error(interface, port)):
+                error_number = bind_error(interface, port)
+                if error_number and not (error_number == errno.EADDRINUSE and _server_runs(settings)):
                     yield f"listen.{door}: {description!r} {_explain(error_number)}"
+
+
+def _server_runs(settings: Settings) -> bool:
+    """Whether our own server is running, which has its ports in use: it holds a lock beside the database."""
+    if settings.store.sqlite_file is None:
+        return False
+    try:
+        with settings.store.sqlite_file.with_name(f"{settings.store.sqlite_file.name}.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _explain(error_number: int) -> str:
@@ -130,8 +147,10 @@ def _inspect_keys(settings: Settings) -> Iterator[str]:
 
 
 def _inspect_store(settings: Settings) -> Iterator[str]:
-    file = settings.store.sqlite_file
-    if file is None:
+    try:
+        file = database_path(settings.store.url)
+    except ConfigError as error:
+        yield str(error)
         return
     try:
         if file.exists():
@@ -178,14 +197,15 @@ def _inspect_leaf(path: Path, leaf: x509.Certificate, hostname: str, now: dateti
         yield _Warning(f"tls.certificate: {path} is not for the hostname {hostname}")
 
 
+def _inspect_renewal(settings: Settings) -> Iterator[str]:
+    for path in (settings.tls.certificate, settings.tls.private_key):
+        if path is not None and path.exists() and not os.access(path, os.R_OK, effective_ids=True):
+            yield _Warning(f"tls: {path} is not readable for the owner of data_dir, so that a new one is not seen")
+
+
 def _inspect_names(settings: Settings) -> Iterator[str]:
     hostname = settings.hostname
     if "." not in hostname or hostname.endswith((".localdomain", ".local", ".localhost")):
         yield _Warning(f"hostname: {hostname} is not fully qualified; set it to the name that the world knows")
     if urlsplit(settings.web.public_url).hostname == urlsplit(settings.web.tracking_url).hostname:
         yield _Warning("web.tracking_url: has the host of web.public_url; a host of its own is advised")
-
-
-def server_runs(settings: Settings) -> bool:
-    """Whether a server works on this store now: then it is natural that its ports are in use."""
-    return False

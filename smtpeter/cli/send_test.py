@@ -55,7 +55,7 @@ def send_test(
     with installation.open() as store:
         email = _submitter(store, email)
         with _temporary_login(installation, store, email) as (username, password):
-            text = _compose(sender or email, recipient, settings.hostname)
+            text = _compose(sender or email, recipient, settings.hostname, installation.clock.time())
             id = _submit(settings, username, password, sender or email, recipient, text)
         row, events = _follow(store, id, wait)
     if as_json:
@@ -98,12 +98,12 @@ def _temporary_login(installation: Installation, store: Store, email: str) -> It
         result_of(store.accounts.revoke_credential(CredentialKind.LOGIN, new.public))
 
 
-def _compose(sender: str, recipient: str, hostname: str) -> bytes:
+def _compose(sender: str, recipient: str, hostname: str, now: float) -> bytes:
     message = EmailMessage()
     message["From"] = sender
     message["To"] = recipient
     message["Subject"] = f"Test message from {hostname}"
-    message["Date"] = formatdate()
+    message["Date"] = formatdate(now)
     message["Message-ID"] = make_msgid(domain=hostname)
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(f"This is a test of the mail gateway {hostname}.\n")

@@ -58,11 +58,11 @@ class DataDecoder:
         if b"\n" in unbroken or b"\r" in unbroken or b"\0" in unbroken:
             self.fault = DataFault.BARE_NEWLINE
             return b""
+        if b"\r\n." in piece:
+            piece = piece.replace(b"\r\n.", b"\r\n")
         if not self._lines_fit(piece):
             self.fault = DataFault.LINE_TOO_LONG
             return b""
-        if b"\r\n." in piece:
-            piece = piece.replace(b"\r\n.", b"\r\n")
         if self._first:
             self._first = False
             piece = piece[2:]
@@ -73,14 +73,15 @@ class DataDecoder:
         return piece
 
     def _lines_fit(self, piece: bytes) -> bool:
+        """Whether no line is over the limit, its CRLF and a stuffed dot not counted (RFC 5321 section 4.5.3.1.6)."""
         first = piece.find(b"\n")
         if first < 0:
             self._line += len(piece)
             return self._line <= LINE_LIMIT
-        longest = self._line + first
+        longest = self._line + first - 1  # the CR is in this piece: none is ever given out alone
         self._line = len(piece) - piece.rfind(b"\n") - 1
         if len(piece) > LINE_LIMIT:
-            longest = max(longest, *map(len, piece.split(b"\n")))
+            longest = max(longest, max(map(len, piece.split(b"\n"))) - 1)
         return max(longest, self._line) <= LINE_LIMIT
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 
 import idna
 
@@ -35,6 +36,7 @@ _PLAIN_PATH = re.compile(
 )
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_UNFIT = frozenset(("Cc", "Zl", "Zp", "Zs"))  # Unicode's categories of controls, line ends and spaces
 _ORCPT_TYPE = re.compile(r"[A-Za-z0-9!#$%&'*/?^_`{|}~.-]+")
 
 
@@ -69,6 +71,8 @@ def parse_path(text: str, where: PathRole) -> tuple[str, str, str]:
     if match is None:
         raise where.bad("write it as <local-part@domain>")
     if match["bare"]:
+        if where is SENDER:
+            raise where.bad("only a recipient may be a postmaster without domain")
         return match["bare"], "", match["rest"]
     if match["local"] is None:
         if match[0][1] == "@":
@@ -81,6 +85,8 @@ def parse_path(text: str, where: PathRole) -> tuple[str, str, str]:
         or len(f"<{local}@{domain}>".encode()) > PATH_LIMIT
     ):
         raise where.bad("it is longer than RFC 5321 allows")
+    if any(character > "~" and unicodedata.category(character) in _UNFIT for character in local + domain):
+        raise where.bad("it holds a control character or an exotic space")
     return f"{local}@{domain}", _queue_key(domain, where), match["rest"]
 
 
@@ -103,9 +109,13 @@ def _queue_key(domain: str, where: PathRole) -> str:
     if domain.isascii():
         return _ascii_domain(domain, where)
     try:
-        return idna.encode(domain, uts46=True).decode("ascii").lower()
+        key = idna.encode(domain, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
-        raise where.bad("the domain is not a valid internationalised name") from None
+        key = ""
+    # Characters that only look like a dot would make a name of other labels than those that stand on the wire.
+    if key.count(".") != domain.count(".") or not key:
+        raise where.bad("the domain is not a valid internationalised name")
+    return key
 
 
 def parse_parameters(text: str) -> dict[str, str | None]:
@@ -115,13 +125,15 @@ def parse_parameters(text: str) -> dict[str, str | None]:
         return parameters
     if text[0] != " ":
         raise Refusal(501, "5.5.4", "There must be a space between the address and its parameters")
+    if not text.isprintable():
+        raise Refusal(501, "5.5.4", "Parameters must be parted by spaces and hold no controls")
     for word in text.split():
         match = _PARAMETER.fullmatch(word)
         if match is None:
             raise Refusal(501, "5.5.4", "A parameter must have the form KEYWORD or KEYWORD=value")
         keyword = match[1].upper()
         if keyword in parameters:
-            raise Refusal(501, "5.5.4", f"The parameter {keyword} was given twice")
+            raise Refusal(501, "5.5.4", f"The parameter {keyword:.40} was given twice")
         parameters[keyword] = match[2]
     return parameters
 

@@ -82,6 +82,9 @@ def decode_response(text: str) -> bytes:
 
 def _text(octets: bytes) -> str:
     try:
-        return octets.decode("utf-8")
+        text = octets.decode("utf-8")
     except UnicodeDecodeError:
-        raise Refusal(501, "5.5.2", "User name and password must be UTF-8") from None
+        text = "\0"
+    if "\0" in text:
+        raise Refusal(501, "5.5.2", "User name and password must be UTF-8 without NUL")
+    return text

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from smtpeter.errors import Refusal
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.reply import Reply
-from smtpeter.smtp import grammar
+from smtpeter.smtp.arguments import read_mail, read_rcpt
 from smtpeter.smtp.data import DataDecoder, DataFault
 from smtpeter.smtp.events import (
     AuthEvent,
@@ -28,6 +28,7 @@ from smtpeter.smtp.events import (
     StartTlsEvent,
 )
 from smtpeter.smtp.framing import LineBuffer, LineFault
+from smtpeter.smtp.grammar import DOMAIN_LIMIT
 from smtpeter.smtp.sasl import MECHANISMS, Challenge, Credentials, Exchange, decode_response
 
 AUTH_LINE_LIMIT = 12288  # RFC 4954 section 4
@@ -51,6 +52,7 @@ START_DATA = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 AUTHENTICATED = Reply(235, "2.7.0", "Authentication successful")
 TLS_REQUIRED = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
 AUTH_REQUIRED = Reply(530, "5.7.0", "Authentication required")
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send to the others in another transaction")
 _ENCODED = {reply: reply.encode() for reply in (OK, SENDER_OK, RECIPIENT_OK, START_DATA)}
 
 _FAULTS = {
@@ -107,12 +109,17 @@ class ServerSession:
     # --- the host's side ---
 
     def greet(self) -> None:
-        """Open the session."""
+        """Open the session; with somebody who did not wait for that, end it (RFC 5321 section 4.3.1)."""
+        if self.pending:
+            early = Reply(554, "5.5.0", f"{self.hostname} Wait for the greeting before you send")
+            self._queued.append(self.close(early, "early talker"))
+            return
         self._send(Reply(220, "", f"{self.hostname} ESMTP smtpeter"))
 
     def receive(self, data: bytes) -> None:
         """Octets came in."""
-        self._input.append(data)
+        if not self._closed:
+            self._input.append(data)
 
     @property
     def pending(self) -> int:
@@ -121,8 +128,8 @@ class ServerSession:
 
     @property
     def receiving_data(self) -> bool:
-        """Whether the client is in the middle of a message."""
-        return self._data is not None
+        """Whether the client is in the middle of a message, or the host was not yet told of its end."""
+        return self._data is not None or (bool(self._queued) and not self._closed)
 
     def take_output(self) -> bytes:
         """The octets to send now."""
@@ -140,17 +147,24 @@ class ServerSession:
         waiting(reply)
 
     def tls_started(self) -> None:
-        """TLS is there: all that was known of the client is forgotten (RFC 3207 section 4.2)."""
+        """TLS is there: all that was known of the client is forgotten (RFC 3207 section 4.2), and what came since."""
         self._tls_pending = False
         self.encrypted = True
         self.client_name = ""
         self._end_transaction()
+        self._input.take_all()
 
     def close(self, reply: Reply, reason: str) -> CloseEvent:
-        """End the session from our side: the output then ends with ``reply``."""
-        self._closed = True
-        self._waiting = None
-        self._send(reply)
+        """End the session from our side: the output then ends with ``reply``, unless the session was closed before.
+
+        Nothing that came in is looked at any more, and no event that was under way comes to the host.
+        """
+        if not self._closed:
+            self._closed = True
+            self._waiting = self._data = self._exchange = None
+            self._queued.clear()
+            self._input.take_all()
+            self._send(reply)
         return CloseEvent(reason)
 
     def next_event(self) -> Event | None:
@@ -188,7 +202,7 @@ class ServerSession:
                 raise Refusal(500, "5.5.2", "A command must be ASCII or UTF-8") from None
             if in_exchange:
                 return self._exchange_line(text)
-            verb, _, argument = text.partition(" ")
+            verb, _, argument = text.rstrip(" ").partition(" ")
             verb = verb.upper()
             if len(line) + 2 > self._limits.command_line and verb != "AUTH":
                 raise Refusal(500, "5.5.2", "The line is too long")
@@ -239,20 +253,20 @@ class ServerSession:
 
     # --- commands ---
 
-    def _ehlo(self, argument: str) -> None:
+    def _ehlo(self, argument: str) -> Event | None:
         self._hello(argument)
         lines = [self.hostname, "PIPELINING", f"SIZE {self._limits.message_size}"]
         lines.append("AUTH PLAIN LOGIN" if self.encrypted else "STARTTLS")
         lines += ["8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8"]
-        self._send(Reply(250, "", "\n".join(lines)))
+        return self._harmless(Reply(250, "", "\n".join(lines)))
 
-    def _helo(self, argument: str) -> None:
+    def _helo(self, argument: str) -> Event | None:
         self._hello(argument)
-        self._send(Reply(250, "", self.hostname))
+        return self._harmless(Reply(250, "", self.hostname))
 
     def _hello(self, argument: str) -> None:
         name = argument.strip()
-        if not name or len(name) > grammar.DOMAIN_LIMIT or not name.isprintable():
+        if not name or len(name) > DOMAIN_LIMIT or not name.isprintable():
             raise Refusal(501, "5.5.4", "Say who you are: EHLO followed by your host name")
         self.client_name = name
         self._end_transaction()
@@ -337,44 +351,9 @@ class ServerSession:
             raise Refusal(503, "5.5.1", "A transaction is under way; finish it or issue RSET")
         if not self._mx or self.authenticated:
             self._need_authentication()
-        path = _after_colon(argument, "FROM", grammar.SENDER)
-        reverse_path, _, rest = grammar.parse_path(path, grammar.SENDER)
-        size = 0
-        body, smtputf8, ret, envid = "7BIT", False, None, None
-        for keyword, value in grammar.parse_parameters(rest).items() if rest else ():
-            match keyword:
-                case "SIZE":
-                    size = self._announced_size(value)
-                case "BODY":
-                    body = (value or "").upper()
-                    if body not in ("7BIT", "8BITMIME"):
-                        raise Refusal(501, "5.5.4", "BODY must be 7BIT or 8BITMIME")
-                case "SMTPUTF8":
-                    if value is not None:
-                        raise Refusal(501, "5.5.4", "SMTPUTF8 takes no value")
-                    smtputf8 = True
-                case "RET":
-                    ret = (value or "").upper()
-                    if ret not in ("FULL", "HDRS"):
-                        raise Refusal(501, "5.5.4", "RET must be FULL or HDRS")
-                case "ENVID":
-                    envid = grammar.check_envid(value)
-                case "AUTH":
-                    grammar.check_mail_auth(value)
-                case _:
-                    raise Refusal(555, "5.5.4", f"The parameter {keyword} of MAIL is not known here")
-        if not smtputf8 and not reverse_path.isascii():
-            raise Refusal(553, "5.6.7", "An address that is not ASCII needs the SMTPUTF8 parameter")
-        self._envelope = Envelope(reverse_path, (), body, smtputf8, ret, envid)
+        self._envelope, size = read_mail(argument, self._limits.message_size)
         self._waiting = self._after_mail
-        return MailEvent(reverse_path, size)
-
-    def _announced_size(self, value: str | None) -> int:
-        if value is None or not value.isascii() or not value.isdigit() or len(value) > 20:
-            raise Refusal(501, "5.5.4", "SIZE must be a number of octets")
-        if int(value) > self._limits.message_size:
-            raise Refusal(552, "5.3.4", f"Messages over {self._limits.message_size} octets are not taken here")
-        return int(value)
+        return MailEvent(self._envelope.reverse_path, size)
 
     def _after_mail(self, reply: Reply) -> None:
         if self._answer(reply):
@@ -386,26 +365,12 @@ class ServerSession:
         if not self.authenticated:
             # Only the listener for returned mail comes here, and what it may take needs a return address of ours.
             raise Refusal(530, "5.7.0", AUTH_REQUIRED.text if self.encrypted else TLS_REQUIRED.text)
-        path = _after_colon(argument, "TO", grammar.RECIPIENT)
-        address, domain, rest = grammar.parse_path(path, grammar.RECIPIENT)
-        if not address:
-            raise grammar.RECIPIENT.bad("the null path cannot receive mail")
-        if not domain:
-            address, domain = f"{address}@{self.hostname}", self.hostname.lower()
-        notify, orcpt = None, None
-        for keyword, value in grammar.parse_parameters(rest).items() if rest else ():
-            match keyword:
-                case "NOTIFY":
-                    notify = grammar.check_notify(value)
-                case "ORCPT":
-                    orcpt = grammar.check_orcpt(value)
-                case _:
-                    raise Refusal(555, "5.5.4", f"The parameter {keyword} of RCPT is not known here")
-        if not self._envelope.smtputf8 and not address.isascii():
-            raise Refusal(553, "5.6.7", "An address that is not ASCII needs SMTPUTF8 with MAIL")
+        offered = read_rcpt(argument, self.hostname, smtputf8=self._envelope.smtputf8)
         if len(self._recipients) >= self._limits.recipients:
-            raise Refusal(452, "4.5.3", "Too many recipients; send to the others in another transaction")
-        self._offered = Recipient(address, domain, notify, orcpt)
+            # Not an error: a client that pipelined all of them must come to send to those that were accepted.
+            self._send(TOO_MANY_RECIPIENTS)
+            return None
+        self._offered = offered
         self._waiting = self._after_rcpt
         return RecipientEvent(self._offered)
 
@@ -445,7 +410,7 @@ class ServerSession:
         return self._harmless(Reply(214, "2.0.0", "See RFC 5321; submission needs STARTTLS or TLS, then AUTH"))
 
     def _vrfy(self, argument: str) -> Event | None:
-        if not argument.strip():
+        if not argument:
             raise Refusal(501, "5.5.4", "VRFY needs an address")
         return self._harmless(Reply(252, "2.0.0", "Addresses are not verified here; send the message and see"))
 
@@ -460,8 +425,6 @@ class ServerSession:
         raise Refusal(502, "5.5.1", "The command is not offered here")
 
     def _quit(self, argument: str) -> Event | None:
-        if argument:
-            raise Refusal(501, "5.5.4", "QUIT takes no argument")
         return self.close(Reply(221, "2.0.0", "Bye"), "quit")
 
     # --- what must be so ---
@@ -483,11 +446,3 @@ class ServerSession:
     def _end_transaction(self) -> None:
         self._reverse_path = None
         self._recipients = []
-
-
-def _after_colon(argument: str, keyword: str, where: grammar.PathRole) -> str:
-    """What follows ``FROM:`` or ``TO:``; a space before the path, which many scripts send, is let pass."""
-    start = len(keyword) + 1
-    if argument[:start].upper() != keyword + ":":
-        raise Refusal(501, "5.5.4", f"The command must go on with {keyword}:<address>")
-    return argument[start:].lstrip(" ")

@@ -147,7 +147,9 @@ class AccountStore:
         """See the interface."""
 
         def read(connection: sqlite3.Connection) -> Sequence[Credential]:
-            owner, values = ("", [kind.value]) if email is None else (" AND a.folded = ?", [kind.value, email.casefold()])
+            owner, values = (
+                ("", [kind.value]) if email is None else (" AND a.folded = ?", [kind.value, email.casefold()])
+            )
             rows = connection.execute(f"{_CREDENTIALS} WHERE c.kind = ?{owner} ORDER BY c.number", values)
             return [_credential(row) for row in rows]
 

@@ -54,11 +54,12 @@ class Checkpointer:
                 self._long = pages > LONG_LOG
             except sqlite3.Error:
                 # Nothing is lost: what is committed is in the log, and the next round tries again.
-                connection = _closed(connection)
-        _closed(connection)
+                _close(connection)
+                connection = None
+        _close(connection)
 
 
-def _closed(connection: sqlite3.Connection | None) -> None:
+def _close(connection: sqlite3.Connection | None) -> None:
     if connection is not None:
         try:
             connection.close()

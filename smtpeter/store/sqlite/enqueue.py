@@ -13,8 +13,8 @@ from smtpeter.store.sqlite.transaction import Combinable
 
 _CONTENT = "INSERT INTO content (number, data) VALUES (?, ?)"
 _SUBMISSION = """
-    INSERT INTO submission (id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest, content,
-        file, time, due, expires, subject, message_id, tags, options, recipients, unfinished)
+    INSERT INTO submission (id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest,
+        content, file, time, due, expires, subject, message_id, tags, options, recipients, unfinished)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _RECIPIENT = f"""
@@ -24,8 +24,8 @@ _RECIPIENT = f"""
 _EVENT = "INSERT INTO event (time, kind, submission, number) VALUES (?, 'attempt', ?, ?)"
 
 _READ_SUBMISSION = """
-    SELECT id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest, file, time, due, expires,
-        subject, message_id, tags, options
+    SELECT id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest, file, time, due,
+        expires, subject, message_id, tags, options
     FROM submission WHERE id = ?
 """
 _READ_RECIPIENTS = "SELECT address, domain, notify, orcpt FROM recipient WHERE submission = ? ORDER BY number"

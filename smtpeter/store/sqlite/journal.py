@@ -43,9 +43,7 @@ class EventJournal:
 
         def read(connection: sqlite3.Connection) -> Sequence[JournalEntry]:
             one, values = ("", [submission]) if number is None else (" AND number = ?", [submission, number])
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM event WHERE submission = ?{one} ORDER BY cursor", values
-            )
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM event WHERE submission = ?{one} ORDER BY cursor", values)
             return [_entry(row) for row in rows]
 
         return self._executor.read(read)

@@ -91,12 +91,10 @@ class QueueStore:
         """See the interface."""
         return self._executor.write(lambda connection: listing.set_paused(connection, paused))
 
-    def purge(
-        self, now: float, content_age: float, captured_age: float, event_age: float, limit: int
-    ) -> Deferred[int]:
+    def purge(self, now: float, content_age: float, captured_age: float, event_age: float, limit: int) -> Deferred[int]:
         """See the interface."""
         before = [milliseconds(now - age) for age in (content_age, captured_age, event_age)]
-        purged = self._executor.write(lambda connection: retention.purge(connection, *before, limit))
+        purged = self._executor.write(lambda connection: retention.purge(connection, *before, limit=limit))
 
         async def remove_files() -> int:
             count, files = cast(retention.Purged, await purged)

@@ -15,12 +15,12 @@ _LAST_EVENT = "(SELECT max(cursor) FROM event)"
 class Purged(NamedTuple):
     """How many submissions were dealt with, and the files that no row names any more."""
 
-    count: int
+    submissions: int
     files: tuple[str, ...]
 
 
 def purge(
-    connection: sqlite3.Connection, content_before: int, captured_before: int, rows_before: int, limit: int
+    connection: sqlite3.Connection, content_before: int, captured_before: int, rows_before: int, *, limit: int
 ) -> Purged:
     """Forget what was done before these times (milliseconds): sent content, captured content, and whole rows."""
     files: list[str] = []

@@ -28,7 +28,7 @@ _MOST_TOGETHER = 1000
 
 @implementer(IExecutor)
 class ThreadedExecutor:
-    """Writes are grouped: whatever waits when the writer is free is committed together, and told to the reactor at once.
+    """Writes are grouped: whatever waits when the writer is free is committed together, and told in one call.
 
     ``call_in_reactor`` is ``reactor.callFromThread``; it has to work until :meth:`close` has fired.  ``on_trouble`` is
     called in the reactor with each error that is the store's and not the caller's.
@@ -128,11 +128,10 @@ class ThreadedExecutor:
     def _read_loop(self) -> None:
         connection: sqlite3.Connection | None = None
         while (waiting := self._reads.get()) is not None:
-            operation, deferred = waiting
             try:
                 if connection is None:
                     connection = self._connect_reader()
-                result = Result(run_read(connection, operation))
+                result = Result(run_read(connection, waiting[0]))
             except Exception as error:
                 result = Result(error=translate(error))
                 if result.error is not error and connection is not None:

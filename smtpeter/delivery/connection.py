@@ -1,0 +1,293 @@
+"""A connection to a receiver: the client session on Twisted, with its timers and its back-pressure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IOpenSSLClientConnectionCreator,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+    ITLSTransport,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from smtpeter.model.delivery import Outcome, OutcomeKind
+from smtpeter.smtp.client import ClientSession
+from smtpeter.smtp.client_events import (
+    ClientProfile,
+    CloseEvent,
+    MarkEvent,
+    ReadyEvent,
+    ResultEvent,
+    StartTlsEvent,
+    UnusableEvent,
+)
+from smtpeter.smtp.transaction import Transaction
+
+TICK = 5.0  # seconds between looks at the clock: no timer is moved for each message
+CLOSE_TIMEOUT = 5.0  # seconds that a closing connection may take before it is cut
+
+Done = Callable[[Mapping[int, Outcome]], None]
+Mark = Callable[[], "Deferred[bool]"]
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """What all connections to one receiver share.  Times are in seconds.
+
+    ``tls`` makes the options that verify the receiver's certificate; ``tls_first``: TLS comes before the greeting.
+    ``idle``: how long a connection may wait for its next message; ``transaction_limit``: how long a transaction may
+    take altogether.
+    """
+
+    profile: ClientProfile
+    timers: IReactorTime
+    tls: Callable[[], IOpenSSLClientConnectionCreator] | None = None
+    tls_first: bool = False
+    idle: float = 30.0
+    transaction_limit: float = 3600.0
+
+
+class ConnectionOwner(Protocol):
+    """Whoever has work for connections.  Of ``ready`` and ``unusable`` one is called, unless the connection was given
+    up before; ``gone`` follows when it takes no (more) work, and ``closed`` when it is closed."""
+
+    def connection_ready(self, connection: RelayConnection) -> None:
+        """It waits for its first message."""
+
+    def connection_unusable(self, connection: RelayConnection, outcome: Outcome) -> None:
+        """It could not be opened, and that is what it means for a recipient."""
+
+    def connection_gone(self, connection: RelayConnection) -> None:
+        """It takes no more work."""
+
+    def connection_closed(self, connection: RelayConnection) -> None:
+        """It is closed."""
+
+
+@implementer(IPushProducer)
+class RelayConnection(protocol.Protocol):
+    """Carries one transaction after the other."""
+
+    def __init__(self, settings: ConnectionSettings, owner: ConnectionOwner) -> None:
+        self._settings = settings
+        self._owner = owner
+        self._session = ClientSession(settings.profile)
+        self._done: Done | None = None
+        self._mark: Mark | None = None
+        self._timer: IDelayedCall | None = None
+        self._step = -1
+        self._deadline: float | None = None
+        self._last: float | None = None  # when the transaction must be over
+        self._pumping = self._paused = self._producing = False
+        self._connected = self._gone = self._lost = self._closing = False
+
+    # --- for the owner ---
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take a message now."""
+        return self._session.ready and not self._gone
+
+    @property
+    def transactions(self) -> int:
+        """How many messages it has taken."""
+        return self._session.transactions
+
+    def send(self, transaction: Transaction, done: Done, mark: Mark | None = None) -> None:
+        """Carry out a transaction; only when ``usable``.  ``mark`` is asked before the final dot is sent."""
+        self._done, self._mark = done, mark
+        self._last = self._settings.timers.seconds() + self._settings.transaction_limit
+        self._session.begin(transaction)
+        self._pump()
+
+    def quit(self) -> None:
+        """Close politely; only when ``usable``."""
+        self._session.quit()
+        self._be_gone()
+        self._pump()
+
+    def abort(self, why: str) -> None:
+        """Close at once.  What was not sent to its end was not tried."""
+        self._session.lost(why, OutcomeKind.NOT_TRIED)
+        self._pump()
+        self._cut()
+
+    # --- for Twisted ---
+
+    def connectionMade(self) -> None:
+        transport = cast(ITCPTransport, self.transport)
+        transport.setTcpNoDelay(True)
+        self._connected = True
+        settings = self._settings
+        local, remote = (getattr(address, "host", "") for address in (transport.getHost(), transport.getPeer()))
+        self._session = ClientSession(settings.profile, local, remote)
+        if settings.tls_first:
+            self._start_tls()
+        self._pump()
+        self._tick()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._session.receive(data)
+        self._pump()
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self._lost = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if isinstance(reason.value, ConnectionClosed):
+            self._session.lost("The connection was closed by the receiver, or broke")
+        else:
+            self._session.lost(f"TLS failed: {_explain_tls(reason.value)}", enhanced="4.7.5")
+        self._pump()
+        self._be_gone()
+        self._owner.connection_closed(self)
+
+    def pauseProducing(self) -> None:
+        """The receiver is slower than we are."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """There is room for more content."""
+        self._paused = False
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The connection is going; ``connectionLost`` says the rest."""
+        self._paused = True
+
+    # --- between the two ---
+
+    def _pump(self) -> None:
+        """Send what there is to send and do what there is to do, until the receiver has to be waited for."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._write() | self._handle_event():
+                pass
+        finally:
+            self._pumping = False
+        session = self._session
+        if session.steps != self._step:
+            self._step = session.steps
+            self._deadline = None
+        if self._deadline is None:
+            wait = self._settings.idle if session.ready else session.timeout
+            self._deadline = None if wait is None else self._settings.timers.seconds() + wait
+
+    def _write(self) -> bool:
+        """Write what the session has; whether there was anything."""
+        session = self._session
+        if self._paused and session.sending:
+            return False
+        output = session.take_output()
+        if not output or self._lost or self._closing:
+            return False
+        transport = cast(Any, self.transport)
+        if session.sending and not self._producing:
+            self._producing = True
+            transport.registerProducer(self, True)
+        transport.write(output)
+        if self._producing and not session.sending:
+            self._stop_producing()
+        return True
+
+    def _stop_producing(self) -> None:
+        self._producing = self._paused = False
+        if not self._lost:
+            cast(Any, self.transport).unregisterProducer()
+
+    def _handle_event(self) -> bool:
+        event = self._session.next_event()
+        if event is None:
+            return False
+        match event:
+            case ResultEvent(outcomes):
+                if self._producing:
+                    self._stop_producing()
+                done, self._done, self._last = self._done, None, None
+                assert done is not None
+                self._deadline = None
+                done(outcomes)
+            case ReadyEvent():
+                self._deadline = None
+                self._owner.connection_ready(self)
+            case MarkEvent():
+                self._ask_mark()
+            case StartTlsEvent():
+                self._start_tls()
+                self._session.tls_started()
+            case UnusableEvent(outcome):
+                self._owner.connection_unusable(self, outcome)
+            case CloseEvent():
+                self._write()
+                self._close()
+        return True
+
+    def _ask_mark(self) -> None:
+        mark = self._mark
+        assert mark is not None
+        mark().addErrback(lambda failure: False).addCallback(self._marked)
+
+    def _marked(self, ours: bool) -> None:
+        self._session.marked(ours)
+        self._pump()
+
+    def _start_tls(self) -> None:
+        assert self._settings.tls is not None
+        cast(ITLSTransport, self.transport).startTLS(self._settings.tls())
+
+    def _be_gone(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._owner.connection_gone(self)
+
+    def _close(self) -> None:
+        self._be_gone()
+        if self._closing or self._lost or not self._connected:
+            return
+        self._closing = True
+        self._deadline = self._settings.timers.seconds() + CLOSE_TIMEOUT
+        self._step = self._session.steps
+        cast(ITCPTransport, self.transport).loseConnection()
+
+    def _cut(self) -> None:
+        if self._connected and not self._lost:
+            self._closing = True
+            cast(ITCPTransport, self.transport).abortConnection()
+
+    def _tick(self) -> None:
+        """Look at the clock.  A deadline that came nearer since is met too, as no step is shorter than a tick."""
+        now = self._settings.timers.seconds()
+        deadlines = [deadline for deadline in (self._deadline, self._last) if deadline is not None]
+        left = min(deadlines, default=now + TICK) - now
+        if left > 0:
+            self._timer = self._settings.timers.callLater(min(left, TICK), self._tick)
+            return
+        if self._closing:
+            self._cut()
+        elif self._session.ready:
+            self.quit()
+            self._timer = self._settings.timers.callLater(TICK, self._tick)
+        else:
+            self._session.lost(f"Timeout: the receiver was too slow ({self._session.stage})")
+            self._pump()
+            self._cut()
+
+
+def _explain_tls(error: BaseException | None) -> str:
+    """OpenSSL's errors are lists of triples; their last members are for people."""
+    reasons = error.args[0] if error is not None and error.args else ()
+    if isinstance(reasons, list):
+        return ", ".join(str(reason[-1]) for reason in reasons if reason) or "the connection broke"
+    return str(error) or type(error).__name__

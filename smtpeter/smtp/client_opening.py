@@ -1,0 +1,246 @@
+"""From connecting to the first transaction: greeting, EHLO, STARTTLS and AUTH, as a client does them, without I/O."""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from collections.abc import Callable
+
+from smtpeter.model.delivery import Outcome, OutcomeKind
+from smtpeter.model.reply import Reply, clean_text
+from smtpeter.smtp.client_events import ClientEvent, ClientProfile, CloseEvent, ReadyEvent, StartTlsEvent, UnusableEvent
+from smtpeter.smtp.replies import MalformedReply, ReplyParser
+
+
+class ClientOpening:
+    """One connection until it is ready for mail.  ``local`` and ``remote`` are IP addresses, for the outcomes.
+
+    ``timeout`` is how long the present step may take (seconds, counted from when it began), None where nothing is
+    awaited from the receiver; ``steps`` grows whenever a step begins.  ``stage`` is the word of
+    :class:`smtpeter.model.delivery.Outcome` for it.
+    """
+
+    def __init__(self, profile: ClientProfile, local: str = "", remote: str = "") -> None:
+        self.ready = False
+        self.closed = False
+        self.stage = "greeting"
+        self.steps = 0
+        self.timeout: float | None = profile.timeouts.greeting
+        self._profile = profile
+        self._timeouts = profile.timeouts
+        self._local = local
+        self._remote = remote
+        self._parser = ReplyParser()
+        self._output: list[bytes] = []
+        self._events: deque[ClientEvent] = deque()
+        self._awaited: deque[Callable[[Reply], None]] = deque([self._after_greeting])
+        self._commands: deque[tuple[bytes, Callable[[Reply], None]]] = deque()
+        self._offers: dict[str, str] = {}
+        self._encrypted = False
+        self._said_helo = False
+        self._open = False
+
+    # --- the host's side ---
+
+    def receive(self, data: bytes) -> None:
+        """Octets came in."""
+        if self.closed:
+            return
+        parser = self._parser
+        parser.feed(data)
+        try:
+            while not self.closed:
+                reply = parser.next_reply()
+                if reply is None:
+                    return
+                if not self._awaited:
+                    self._unasked(reply)
+                    return
+                self._awaited.popleft()(reply)
+                if self._commands and not self._awaited:
+                    self._send_next()
+        except MalformedReply as error:
+            self._violated(str(error))
+
+    def next_event(self) -> ClientEvent | None:
+        """What has happened; None where the receiver is to be waited for."""
+        return self._events.popleft() if self._events else None
+
+    def take_output(self) -> bytes:
+        """The octets to send now."""
+        if not self._output:
+            return b""
+        output = b"".join(self._output)
+        self._output.clear()
+        return output
+
+    def tls_started(self) -> None:
+        """TLS is there: what was learnt in clear is forgotten (RFC 3207 section 4.2)."""
+        self._encrypted = True
+        self._offers = {}
+        self._parser = ReplyParser()
+        self._say_hello()
+
+    def lost(self, why: str, kind: OutcomeKind = OutcomeKind.DEFERRED, enhanced: str = "4.4.2") -> None:
+        """The connection is gone, or is being given up.  ``kind`` is for recipients whose outcome is still open."""
+        if self.closed:
+            return
+        if not self._open:
+            self._unusable(kind, Reply(0, enhanced, why))
+        else:
+            self._close(why)
+
+    # --- opening ---
+
+    def _after_greeting(self, reply: Reply) -> None:
+        if reply.category != 2:
+            self._unusable(OutcomeKind.DEFERRED, reply)
+            return
+        self._say_hello()
+
+    def _say_hello(self) -> None:
+        self.stage = "hello"
+        self._said_helo = False
+        self._send(f"EHLO {self._profile.hostname}", self._after_hello)
+
+    def _after_hello(self, reply: Reply) -> None:
+        if reply.category == 5 and not self._said_helo:
+            self._said_helo = True
+            self._send(f"HELO {self._profile.hostname}", self._after_hello)
+            return
+        if reply.category != 2:
+            self._unusable(OutcomeKind.DEFERRED, reply)
+            return
+        self._offers = {} if self._said_helo else _read_offers(reply.text)
+        if self._profile.starttls and not self._encrypted:
+            if "STARTTLS" not in self._offers:
+                self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.4", "The relay does not offer STARTTLS"))
+                return
+            self.stage = "starttls"
+            self._send("STARTTLS", self._after_starttls)
+        elif self._profile.username:
+            self._authenticate()
+        else:
+            self._opened()
+
+    def _after_starttls(self, reply: Reply) -> None:
+        if reply.category != 2:
+            self._unusable(OutcomeKind.DEFERRED, reply)
+        elif self._parser.pending:
+            # Whoever is on the line may have put it there, to be read as if it had come by TLS (CVE-2021-38371).
+            self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.5", "The relay sent more in clear after STARTTLS"))
+        else:
+            self._events.append(StartTlsEvent())
+
+    def _authenticate(self) -> None:
+        self.stage = "auth"
+        mechanisms = self._offers.get("AUTH", "").upper().split()
+        if "PLAIN" in mechanisms:
+            self._send(f"AUTH PLAIN {self._plain_response()}", self._after_auth)
+        elif "LOGIN" in mechanisms:
+            self._send("AUTH LOGIN", self._after_auth_login)
+        else:
+            self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.4", "The relay does not offer AUTH PLAIN or LOGIN"))
+
+    def _plain_response(self) -> str:
+        return _base64(f"\0{self._profile.username}\0{self._profile.password}")
+
+    def _after_auth_login(self, reply: Reply) -> None:
+        if reply.category == 3:
+            self._send(_base64(self._profile.username), self._after_username)
+        else:
+            self._after_auth(reply)
+
+    def _after_username(self, reply: Reply) -> None:
+        if reply.category == 3:
+            self._send(_base64(self._profile.password), self._after_auth)
+        else:
+            self._after_auth(reply)
+
+    def _after_auth(self, reply: Reply) -> None:
+        if reply.category == 2:
+            self._opened()
+            return
+        if reply.category == 3:
+            raise MalformedReply("a challenge that its mechanism does not have")
+        text = reply.text
+        for secret in (self._profile.password, _base64(self._profile.password), self._plain_response()):
+            text = text.replace(secret, "***") if secret else text
+        kind = OutcomeKind.HOLD if reply.category == 5 else OutcomeKind.DEFERRED
+        self._unusable(kind, reply._replace(text=text))
+
+    def _opened(self) -> None:
+        self._open = True
+        self._events.append(ReadyEvent())
+        self._rest()
+
+    def _unusable(self, kind: OutcomeKind, reply: Reply) -> None:
+        outcome = self._outcome(kind, reply)
+        self._events.append(UnusableEvent(outcome))
+        if reply.code and reply.code != 421:
+            self._output.append(b"QUIT\r\n")
+        self._close(outcome.text)
+
+    # --- when the receiver does not keep to the protocol ---
+
+    def _unasked(self, reply: Reply) -> None:
+        """An answer to nothing."""
+        if self._open:
+            self._close(f"unasked for: {reply}")
+        else:
+            self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.5", "The relay sent more in clear after STARTTLS"))
+
+    def _violated(self, what: str) -> None:
+        self.lost(f"The receiver broke the protocol: {what}", enhanced="4.5.0")
+
+    # --- small steps ---
+
+    def _send(self, line: str, answer: Callable[[Reply], None]) -> None:
+        self._step(self._timeouts.command)
+        self._output.append(f"{line}\r\n".encode())
+        self._awaited.append(answer)
+
+    def _send_next(self) -> None:
+        line, answer = self._commands.popleft()
+        self._output.append(line)
+        self._awaited.append(answer)
+
+    def _step(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.steps += 1
+
+    def _rest(self) -> None:
+        """Nothing is awaited: a transaction may begin."""
+        self.stage = "idle"
+        self.timeout = None
+        self.ready = not self.closed
+
+    def _close(self, reason: str) -> None:
+        self.closed = True
+        self.ready = False
+        self.timeout = None
+        self._awaited.clear()
+        self._commands.clear()
+        self._events.append(CloseEvent(reason))
+
+    def _outcome(self, kind: OutcomeKind, reply: Reply) -> Outcome:
+        code, enhanced, text = reply
+        if "\n" in text:
+            text = clean_text(text)
+        return Outcome(kind, code, enhanced, text, self._local, self._remote, self._profile.remote_mta, self.stage)
+
+
+def _read_offers(text: str) -> dict[str, str]:
+    """Keywords in upper case, and what follows each (RFC 5321 section 4.1.1.1).  The first line is a greeting."""
+    offers: dict[str, str] = {}
+    for line in text.split("\n")[1:]:
+        keyword, _, parameters = line.strip().partition(" ")
+        keyword, equals, first = keyword.partition("=")  # AUTH=LOGIN, as some old servers write it
+        offers[keyword.upper()] = (
+            f"{offers.get(keyword.upper(), '')} {first}{' ' if equals else ''}{parameters}".strip()
+        )
+    return offers
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")

@@ -1,0 +1,175 @@
+"""Opening a store: for the server, of which there is one, or for a command, which comes and goes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from smtpeter.errors import ConfigError
+from smtpeter.interfaces import IAccountStore, IClock, IContentStore, IEventJournal, IExecutor, IQueueStore
+from smtpeter.store.content import SMALL_CONTENT, ContentStore
+from smtpeter.store.migrate import known_migrations, migrate, schema_version
+from smtpeter.store.spool import INCOMING, CallInThread
+from smtpeter.store.sqlite.accounts import AccountStore
+from smtpeter.store.sqlite.connection import connect
+from smtpeter.store.sqlite.contents import ContentRows
+from smtpeter.store.sqlite.direct import DirectExecutor
+from smtpeter.store.sqlite.journal import EventJournal
+from smtpeter.store.sqlite.queue import QueueStore
+from smtpeter.store.sqlite.rows import milliseconds
+from smtpeter.store.sqlite.threaded import CallInReactor, OnTrouble, ThreadedExecutor
+
+_COMMAND_WAITS = 10.0
+_COMMAND_CHECKPOINTS = 1000
+
+
+@dataclass
+class Store:
+    """An open store.  Close it once; nothing may be asked of it afterwards."""
+
+    queue: IQueueStore
+    accounts: IAccountStore
+    journal: IEventJournal
+    content: IContentStore
+    executor: IExecutor
+    _close: Callable[[], Deferred[None]] = field(repr=False)
+
+    def close(self) -> Deferred[None]:
+        """Finish what was asked for, close every connection and give up the lock."""
+        return self._close()
+
+
+def open_for_server(
+    url: str,
+    data_dir: Path,
+    clock: IClock,
+    call_in_reactor: CallInReactor,
+    small_content: int = SMALL_CONTENT,
+    on_trouble: OnTrouble = lambda error: None,
+) -> Store:
+    """Open the store as its one server, with threads.  Call it in the reactor's thread, before mail comes in.
+
+    ``call_in_reactor`` is ``reactor.callFromThread``.  Content up to ``small_content`` octets is kept with the rows,
+    larger in files.  ``on_trouble`` is told, in the reactor, of every error that is the store's own.
+
+    :raises ConfigError: in one line, where the store cannot be opened or another server has it.
+    """
+    path = database_path(url)
+    make_directories(data_dir, path)
+    lock = take_lock(path)
+    if lock is None:
+        raise ConfigError(f"store.url: another server is running on {path}: stop it first")
+    try:
+        prepare_database(path, clock)
+    except BaseException:
+        os.close(lock)
+        raise
+    executor = ThreadedExecutor(
+        partial(connect, path), partial(connect, path, query_only=True), call_in_reactor, on_trouble
+    )
+    store, content = _assemble(executor, executor.call, data_dir, clock, small_content)
+    store._close = lambda: executor.close().addCallback(lambda closed: os.close(lock))
+    content.remove_orphans().addErrback(_tell, on_trouble)
+    return store
+
+
+def open_for_command(url: str, data_dir: Path, clock: IClock) -> Store:
+    """Open the store for a command, beside a running server or without one: no Deferred of it is ever waited for.
+
+    :raises ConfigError: in one line, where the store cannot be opened.
+    """
+    path = database_path(url)
+    make_directories(data_dir, path)
+    prepare_database(path, clock, for_server=False)
+    writer = partial(connect, path, busy_timeout=_COMMAND_WAITS, checkpoint_pages=_COMMAND_CHECKPOINTS)
+    executor = DirectExecutor(writer, partial(connect, path, busy_timeout=_COMMAND_WAITS, query_only=True))
+    store, _ = _assemble(executor, executor.call, data_dir, clock, SMALL_CONTENT)
+    store._close = executor.close
+    return store
+
+
+def _tell(failure: Failure, on_trouble: OnTrouble) -> int:
+    if isinstance(failure.value, Exception):
+        on_trouble(failure.value)
+    return 0
+
+
+def _assemble(
+    executor: IExecutor, call: CallInThread, data_dir: Path, clock: IClock, small_content: int
+) -> tuple[Store, ContentStore]:
+    content = ContentStore(data_dir / "content", call, ContentRows(executor), small_content)
+    queue = QueueStore(executor, content, clock)
+    accounts = AccountStore(executor, clock)
+    return Store(queue, accounts, EventJournal(executor), content, executor, lambda: Deferred()), content
+
+
+def database_path(url: str) -> Path:
+    """The file that a store's URL names.
+
+    :raises ConfigError: where it names none that we know.
+    """
+    if url.startswith("postgresql://"):
+        raise ConfigError("store.url: postgresql:// comes later: use sqlite:// and an absolute path")
+    if not url.startswith("sqlite:///") or url.endswith("/"):
+        raise ConfigError("store.url: has to be sqlite:// and the absolute path of a file")
+    return Path(url.removeprefix("sqlite://"))
+
+
+def make_directories(data_dir: Path, path: Path) -> None:
+    """Make what is missing of the directories, for us alone."""
+    for directory in (path.parent, data_dir, data_dir / "content", data_dir / "content" / INCOMING):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"data_dir: {directory} cannot be made: {error.strerror}") from error
+
+
+def take_lock(path: Path) -> int | None:
+    """The lock of the one server, as an open descriptor to be closed in the end; None where another process has it."""
+    file = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"store.url: {file} cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def prepare_database(path: Path, clock: IClock, for_server: bool = True) -> None:
+    """Make the database where it is missing, and bring it to the schema of this program.
+
+    A command changes the schema of an existing database only while no server runs.
+
+    :raises ConfigError: where it cannot be done.
+    """
+    migrations = known_migrations()
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = connect(path, busy_timeout=_COMMAND_WAITS)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(f"store.url: {path} cannot be opened: {error}") from error
+    lock: int | None = None
+    try:
+        if not for_server and 0 < schema_version(connection) < max(migrations):
+            lock = take_lock(path)
+            if lock is None:
+                raise ConfigError(f"store.url: {path} has an older schema: restart the server, which upgrades it")
+        migrate(connection, path, milliseconds(clock.time()), migrations)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(f"store.url: {path} cannot be used: {error}") from error
+    finally:
+        connection.close()
+        if lock is not None:
+            os.close(lock)
