@@ -167,11 +167,11 @@ smtpeter is ready. This is a demonstration: mail is captured, nothing leaves thi
 
 Send a message:
 
-  swaks --server 127.0.0.1:{ports.submission} --tls --auth PLAIN --auth-user {demo.username} --auth-password {password} \
+  swaks --server 127.0.0.1:{ports.submission} --tls --auth PLAIN --auth-user {demo.username} \\
     --auth-password {password} --from you@example.com --to somebody@example.net
 
-  printf 'Subject: Hello\r\n\r\nIt works.\r\n' | curl --ssl-reqd --cacert {shlex.quote(str(authority))} \
-    --user {demo.username}:{password} --mail-from you@example.com --mail-rcpt somebody@example.net \
+  printf 'Subject: Hello\\r\\n\\r\\nIt works.\\r\\n' | curl --ssl-reqd --cacert {shlex.quote(str(authority))} \\
+    --user {demo.username}:{password} --mail-from you@example.com --mail-rcpt somebody@example.net \\
     --upload-file - smtp://localhost:{ports.submission}
 
 See what was captured:

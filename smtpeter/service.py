@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import HostnameEndpoint, serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from smtpeter.auth.access import build_portal
@@ -24,13 +27,23 @@ from smtpeter.auth.directory import Directory
 from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.tls import ServerTls
 from smtpeter.clock import WallClock
+from smtpeter.delivery.agent import RelayAgent
+from smtpeter.delivery.capture import CaptureAgent
+from smtpeter.delivery.connection import ConnectionSettings
+from smtpeter.delivery.notify import FailureNotifier
+from smtpeter.delivery.retry import RetryPolicy
+from smtpeter.delivery.route import Security, parse_relay_route
+from smtpeter.delivery.scheduler import Scheduler
 from smtpeter.errors import ConfigError, SmtpeterError, StorageUnavailable
+from smtpeter.intake.eager import EagerTls
 from smtpeter.intake.gate import Gate
 from smtpeter.intake.listener import Sessions, SmtpFactory
 from smtpeter.intake.message import MessagePolicy
 from smtpeter.intake.smtp import SmtpDoor
 from smtpeter.intake.submit import Intake
+from smtpeter.interfaces import IDeliveryAgent
 from smtpeter.settings import Limits, Settings
+from smtpeter.smtp.client_events import ClientProfile
 from smtpeter.smtp.server import SessionLimits
 from smtpeter.store.opening import open_for_command, open_for_server
 from smtpeter.web.metrics import Metrics
@@ -43,6 +56,7 @@ USED_INTERVAL = 30.0
 PURGE_INTERVAL = 60.0
 PURGE_STEP = 200
 SESSION_GRACE = 10.0  # seconds that sessions may take to end when we stop
+CONNECT_TIMEOUT = 30.0
 OPEN_FILES = 65536
 
 
@@ -169,6 +183,44 @@ class Gateway(Service):
         self._doors["http"].inner = site
         self._doors["https"].inner = _over_tls(tls, site)
 
+    def _make_scheduler(self) -> Scheduler:
+        delivery, store = self._settings.delivery, self._store
+        return Scheduler(
+            queue=store.queue,
+            agent=self._make_agent(),
+            notifier=FailureNotifier(
+                hostname=self._settings.hostname, content=store.content, entropy=os.urandom, lifetime=delivery.expire
+            ),
+            clock=self._clock,
+            timers=self._reactor,
+            metrics=self._metrics,
+            policy=RetryPolicy(delivery.retry, delivery.in_doubt == "hold", delivery.expire),
+            random=random.random,
+        )
+
+    def _make_agent(self) -> IDeliveryAgent:
+        if self._settings.delivery.mode == "capture":
+            return CaptureAgent()
+        route = parse_relay_route(self._settings.delivery.relay)
+        in_clear = route.security is Security.CLEAR
+        return RelayAgent(
+            connect=lambda: HostnameEndpoint(self._reactor, route.host, route.port, timeout=CONNECT_TIMEOUT),
+            settings=ConnectionSettings(
+                profile=ClientProfile(
+                    hostname=self._settings.hostname,
+                    remote_mta=route.host,
+                    starttls=route.security is Security.STARTTLS,
+                    username=route.username,
+                    password=route.password,
+                ),
+                timers=self._reactor,
+                tls=None if in_clear else partial(optionsForClientTLS, route.host),
+                tls_first=route.security is Security.TLS,
+            ),
+            content=self._store.content,
+            mark=self._store.queue.mark_in_doubt if self._settings.delivery.in_doubt == "hold" else None,
+        )
+
     def _bind_keys(self, keys: KeyRing) -> None:
         """Make sure, before anything else happens, that the store and the keys belong together."""
         store = open_for_command(self._settings.store.url, self._settings.data_dir, self._clock)
@@ -288,7 +340,7 @@ class Gateway(Service):
 def _over_tls(tls: ServerTls, factory: Any) -> TLSMemoryBIOFactory:
     over = TLSMemoryBIOFactory(tls, False, factory)
     # Our protocols write once for each group of replies: gathering small writes would only cost a timer for each.
-    over.protocol = TLSMemoryBIOProtocol
+    over.protocol = EagerTls
     over.noisy = False
     return over
 

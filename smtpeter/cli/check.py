@@ -28,6 +28,6 @@ def check(installation: Installation, as_json: bool) -> None:
         for line in warnings:
             click.echo(f"warning: {visible(line)}")
         if not problems:
-            click.echo("ready to start")
+            click.echo("no errors")
     if problems:
         raise NotPossible(f"check found {counted(len(problems), 'error')}")

@@ -166,7 +166,11 @@ def _connect(settings: Settings) -> smtplib.SMTP:
 
 def _own_certificate(settings: Settings) -> bytes:
     """The certificate that our server shows, in DER."""
-    pem = (settings.tls.certificate or settings.data_dir / "tls" / "fullchain.pem").read_text("ascii")
+    path = settings.tls.certificate or settings.data_dir / "tls" / "fullchain.pem"
+    try:
+        pem = path.read_text("ascii")
+    except OSError as error:
+        raise NotPossible(f"the server's certificate {path}: {error.strerror}; is the server running?") from None
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     return ssl.PEM_cert_to_DER_cert(begin + pem.partition(begin)[2].partition(end)[0] + end)
 

@@ -269,8 +269,9 @@ class RelayConnection(protocol.Protocol):
     def _tick(self) -> None:
         """Look at the clock.  A deadline that came nearer since is met too, as no step is shorter than a tick."""
         now = self._settings.timers.seconds()
-        deadlines = [deadline for deadline in (self._deadline, self._last) if deadline is not None]
-        left = min(deadlines, default=now + TICK) - now
+        # To cut a receiver off that is about to answer the final dot would make a duplicate.
+        last = self._last if self._session.stage != "end" else None
+        left = min((deadline for deadline in (self._deadline, last) if deadline is not None), default=now + TICK) - now
         if left > 0:
             self._timer = self._settings.timers.callLater(min(left, TICK), self._tick)
             return

@@ -88,9 +88,7 @@ def _settle(
         case OutcomeKind.FAILED:
             return _fail(recipient, attempts, outcome, now, expired=False)
         case OutcomeKind.NOT_TRIED:
-            return Settlement(
-                number, RecipientState.DUE, recipient.attempts, now, None, recipient.possible_duplicate
-            )
+            return Settlement(number, RecipientState.DUE, recipient.attempts, now, None, recipient.possible_duplicate)
     doubtful = outcome.kind is OutcomeKind.IN_DOUBT
     duplicate = doubtful or recipient.possible_duplicate
     if outcome.kind is OutcomeKind.HOLD or (doubtful and policy.hold_in_doubt):
@@ -106,9 +104,7 @@ def _settle(
     return Settlement(number, RecipientState.DUE, attempts, due, Event(EventKind.DEFERRAL, now, data), duplicate)
 
 
-def _fail(
-    recipient: LeasedRecipient, attempts: int, outcome: Outcome, now: float, *, expired: bool
-) -> Settlement:
+def _fail(recipient: LeasedRecipient, attempts: int, outcome: Outcome, now: float, *, expired: bool) -> Settlement:
     state = RecipientState.EXPIRED if expired else RecipientState.FAILED
     data = _describe(recipient, outcome)
     data["type"] = state.value

@@ -6,7 +6,7 @@ import re
 from email.utils import formatdate
 from typing import NamedTuple
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9.:_\[\]\u0080-\U0010ffff-]")
+_UNSAFE = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 
 
 class Origin(NamedTuple):
@@ -28,11 +28,12 @@ def format_date(seconds: float) -> str:
 
 def received_field(origin: Origin, hostname: str, id: str, date: str, only_recipient: str | None) -> str:
     """The Received field.  A recipient is named only where there is just one: no one learns of the others."""
+    literal = f"IPv6:{origin.address}" if ":" in origin.address else origin.address
     name = _UNSAFE.sub("?", origin.client_name)
     tls = f" ({origin.tls})" if origin.tls else ""
     recipient = f"\r\n\tfor <{only_recipient}>" if only_recipient else ""
     return (
-        f"Received: from {name} ([{origin.address}])\r\n\tby {hostname} with {origin.with_protocol}{tls}\r\n"
+        f"Received: from {name} ([{literal}])\r\n\tby {hostname} with {origin.with_protocol}{tls}\r\n"
         f"\tid {id}{recipient};\r\n\t{date}\r\n"
     )
 

@@ -6,17 +6,24 @@ import base64
 import binascii
 import re
 
+from smtpeter.model.reply import clean_text
+
 _WORD = re.compile(r"=\?([A-Za-z0-9_-]{1,40})(?:\*[A-Za-z0-9-]*)?\?([BbQq])\?([!->@-~]*)\?=")
 _BETWEEN = re.compile(r"(\?=)\s+(=\?)")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 
 def decode_field(value: bytes, limit: int = 998) -> str:
-    """The text of an unstructured field, unfolded and decoded, at most ``limit`` characters; never fails."""
+    """The text of an unstructured field, unfolded and decoded, without controls, at most ``limit`` characters.
+
+    Never fails, and what comes out can be stored, logged and shown on one line whatever the words spell.
+    """
     text = _FOLD.sub(b"", value).decode("utf-8", "replace").strip()[:limit]
-    if "=?" not in text:
-        return text
-    return _WORD.sub(_decode_word, _BETWEEN.sub(r"\1\2", text))
+    if "=?" in text:
+        text = _WORD.sub(_decode_word, _BETWEEN.sub(r"\1\2", text))
+        # Some charsets can spell lone surrogates, which are no text.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return clean_text(text, limit)
 
 
 def _decode_word(match: re.Match[str]) -> str:

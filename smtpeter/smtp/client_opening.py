@@ -86,7 +86,7 @@ class ClientOpening:
         if self.closed:
             return
         if not self._open:
-            self._unusable(kind, Reply(0, enhanced, why))
+            self._unusable(kind, Reply(0, enhanced, clean_text(why)))
         else:
             self._close(why)
 

@@ -165,7 +165,7 @@ def check_envid(value: str | None) -> str:
 
 
 def check_mail_auth(value: str | None) -> None:
-    """AUTH= of MAIL, a mailbox in xtext or ``<>`` (RFC 4954 section 5): nobody is trusted with it, so it is not kept."""
+    """AUTH= of MAIL, a mailbox in xtext or ``<>`` (RFC 4954 section 5): nobody is trusted with it, nor is it kept."""
     if value != "<>":
         _checked_xtext(value, ORCPT_LIMIT, "AUTH must be an address in xtext, or <>")
 

@@ -1,9 +1,9 @@
 """The server's side of an ESMTP session, without I/O.
 
-Octets go in with ``receive``; ``next_event`` says what the client wants, one thing at a time; the host answers each event
-that asks for it with ``reply``, at once or later; and ``take_output`` gives the octets to send.  Nothing that follows is
-looked at before the answer is given: so replies to a pipelined group are in order however long a validation takes
-(RFC 2920).
+Octets go in with ``receive``; ``next_event`` says what the client wants, one thing at a time; the host answers each
+event that asks for it with ``reply``, at once or later; and ``take_output`` gives the octets to send.  Nothing that
+follows is looked at before the answer is given: so replies to a pipelined group are in order however long a validation
+takes (RFC 2920).
 """
 
 from __future__ import annotations

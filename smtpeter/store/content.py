@@ -15,8 +15,13 @@ from smtpeter.interfaces import IContentSpool, IContentStore
 from smtpeter.model.submission import Content
 from smtpeter.store.spool import INCOMING, CallInThread, ContentSpool, content_path, trouble
 
-SMALL_CONTENT = 128 * 1024
-"""Octets.  Content up to this size is kept with the rows."""
+SMALL_CONTENT = 256 * 1024
+"""Octets.  Content up to this size is kept with the rows.
+
+Measured with 20 messages under way and the server on one core, CPU in microseconds for each message, as rows and as
+files: 16 KB 110 and 730, 32 KB 160 and 740, 64 KB 255 and 820, 128 KB 480 and 1040, 256 KB 890 and 1230,
+512 KB 1690 and 1440, 1 MB 3160 and 2190.
+"""
 
 _AT_ONCE = 500
 

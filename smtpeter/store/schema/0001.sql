@@ -64,6 +64,7 @@ CREATE TABLE submission (
     options      TEXT NOT NULL,              -- JSON: a list of [name, value], or empty
     recipients   INTEGER NOT NULL,           -- how many there are
     unfinished   INTEGER NOT NULL,           -- how many of them are not final
+    first_event  INTEGER NOT NULL,           -- the cursor of the first of as many attempt events, one after the other
     done         INTEGER,                    -- when the last one became final
     captured     INTEGER NOT NULL DEFAULT 0, -- 1: kept instead of sent, for at least one recipient
     purged       INTEGER NOT NULL DEFAULT 0  -- 1: the content is gone
@@ -100,7 +101,8 @@ CREATE TABLE destination (
 
 CREATE INDEX destination_due ON destination (next_due);
 
--- The journal.  The newest row is never deleted, so that no cursor is used twice: purging empties its submission.
+-- The journal.  The newest row is never deleted, so that no cursor is used twice: purging empties its submission and
+-- makes its kind 'purged'.  Attempt events are found by the submission's first_event: an index would cost each message.
 CREATE TABLE event (
     cursor     INTEGER PRIMARY KEY,
     time       INTEGER NOT NULL,
@@ -110,4 +112,4 @@ CREATE TABLE event (
     data       TEXT                          -- JSON object; NULL: empty
 );
 
-CREATE INDEX event_submission ON event (submission, number);
+CREATE INDEX event_submission ON event (submission, number) WHERE kind <> 'attempt';

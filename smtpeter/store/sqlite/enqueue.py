@@ -14,14 +14,14 @@ from smtpeter.store.sqlite.transaction import Combinable
 _CONTENT = "INSERT INTO content (number, data) VALUES (?, ?)"
 _SUBMISSION = """
     INSERT INTO submission (id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest,
-        content, file, time, due, expires, subject, message_id, tags, options, recipients, unfinished)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        content, file, time, due, expires, subject, message_id, tags, options, recipients, unfinished, first_event)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _RECIPIENT = f"""
     INSERT INTO recipient (submission, number, address, domain, notify, orcpt, state, attempts, due)
     VALUES (?, ?, ?, ?, ?, ?, {DUE}, 0, ?)
 """
-_EVENT = "INSERT INTO event (time, kind, submission, number) VALUES (?, 'attempt', ?, ?)"
+_EVENT = "INSERT INTO event (cursor, time, kind, submission, number) VALUES (?, ?, 'attempt', ?, ?)"
 
 _READ_SUBMISSION = """
     SELECT id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest, file, time, due,
@@ -51,10 +51,10 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
     contents: list[tuple[int, bytes]] = []
     submissions: list[tuple[object, ...]] = []
     recipients: list[tuple[object, ...]] = []
-    events: list[tuple[int, str, int]] = []
+    events: list[tuple[int, int, str, int]] = []
     earliest: dict[str, int] = {}
-    (last,) = connection.execute("SELECT max(number) FROM content").fetchone()
-    next_content: int = (last or 0) + 1
+    next_content = _following(connection, "SELECT max(number) FROM content")
+    next_event = _following(connection, "SELECT max(cursor) FROM event")
     for submission in taken:
         id, envelope, content = submission.id, submission.envelope, submission.content
         time, due = milliseconds(submission.time), milliseconds(submission.due)
@@ -65,11 +65,12 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
             kept = next_content
             next_content += 1
             contents.append((kept, content.data))
-        number = 0
+        number, first_event = 0, next_event
         for address, domain, notify, orcpt in envelope.recipients:
             number += 1
             recipients.append((id, number, address, domain, notify, orcpt, due))
-            events.append((time, id, number))
+            events.append((next_event, time, id, number))
+            next_event += 1
             if due < earliest.get(domain, due + 1):
                 earliest[domain] = due
         submissions.append(
@@ -96,6 +97,7 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
                 pack_options(submission.options),
                 number,
                 number,
+                first_event,
             )
         )
     connection.executemany(_CONTENT, contents)
@@ -103,6 +105,11 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
     connection.executemany(_RECIPIENT, recipients)
     connection.executemany(_EVENT, events)
     became_due(connection, earliest)
+
+
+def _following(connection: sqlite3.Connection, query: str) -> int:
+    (last,) = connection.execute(query).fetchone()
+    return (last or 0) + 1
 
 
 def read_submission(connection: sqlite3.Connection, id: str) -> Submission:

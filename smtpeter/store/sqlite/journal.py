@@ -14,6 +14,13 @@ from smtpeter.model.event import EventKind, JournalEntry
 from smtpeter.store.sqlite.rows import pack_data, seconds, unpack_data
 
 _COLUMNS = "cursor, submission, number, kind, time, data"
+_OF_SUBMISSION = f"""
+    SELECT {_COLUMNS} FROM event
+    WHERE cursor BETWEEN (SELECT first_event FROM submission WHERE id = ?1)
+        AND (SELECT first_event + recipients - 1 FROM submission WHERE id = ?1)
+    UNION ALL SELECT {_COLUMNS} FROM event WHERE kind <> 'attempt' AND submission = ?1
+    ORDER BY cursor
+"""
 
 
 def insert_events(
@@ -42,9 +49,8 @@ class EventJournal:
         """See the interface."""
 
         def read(connection: sqlite3.Connection) -> Sequence[JournalEntry]:
-            one, values = ("", [submission]) if number is None else (" AND number = ?", [submission, number])
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM event WHERE submission = ?{one} ORDER BY cursor", values)
-            return [_entry(row) for row in rows]
+            rows = connection.execute(_OF_SUBMISSION, (submission,))
+            return [_entry(row) for row in rows if number is None or row[2] == number]
 
         return self._executor.read(read)
 

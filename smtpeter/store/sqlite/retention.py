@@ -10,6 +10,15 @@ _OVER = """
     WHERE done IS NOT NULL AND purged = ? AND captured = ? AND done < ? ORDER BY done LIMIT ?
 """
 _LAST_EVENT = "(SELECT max(cursor) FROM event)"
+_EMPTY_LAST_EVENT = f"""
+    UPDATE event SET submission = '', kind = 'purged', data = NULL WHERE cursor = {_LAST_EVENT} AND submission = ?
+"""
+_DELETE_ATTEMPTS = """
+    DELETE FROM event
+    WHERE cursor BETWEEN (SELECT first_event FROM submission WHERE id = ?1)
+        AND (SELECT first_event + recipients - 1 FROM submission WHERE id = ?1)
+        AND submission = ?1
+"""
 
 
 class Purged(NamedTuple):
@@ -48,11 +57,10 @@ def _forget_content(connection: sqlite3.Connection, rows: list[tuple[str, int | 
 
 def _forget_rows(connection: sqlite3.Connection, ids: list[str]) -> None:
     values = [(id,) for id in ids]
-    connection.executemany(
-        f"UPDATE event SET submission = '', data = NULL WHERE submission = ? AND cursor = {_LAST_EVENT}", values
-    )
-    connection.executemany("DELETE FROM event WHERE submission = ?", values)
+    connection.executemany(_EMPTY_LAST_EVENT, values)
+    connection.executemany(_DELETE_ATTEMPTS, values)
+    connection.executemany("DELETE FROM event WHERE kind <> 'attempt' AND submission = ?", values)
     connection.executemany("DELETE FROM recipient WHERE submission = ?", values)
     connection.executemany("DELETE FROM submission WHERE id = ?", values)
     if ids:
-        connection.execute(f"DELETE FROM event WHERE submission = '' AND cursor < {_LAST_EVENT}")
+        connection.execute(f"DELETE FROM event WHERE kind <> 'attempt' AND submission = '' AND cursor < {_LAST_EVENT}")

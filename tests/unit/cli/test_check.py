@@ -47,7 +47,7 @@ def test_all_is_well_and_nothing_is_made(check, gateway, tmp_path):
     tls = certificate(tmp_path / "tls")
     assert check(WEB + tls) == {"ok": True, "problems": [], "warnings": []}
     assert not gateway.data_dir.exists()
-    assert gateway.run("check").stdout == "ready to start\n"
+    assert gateway.run("check").stdout == "no errors\n"
 
 
 def test_after_the_first_start_all_is_well_too(check, gateway, tmp_path):

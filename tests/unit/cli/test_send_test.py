@@ -117,6 +117,11 @@ def test_no_server_is_listening(gateway, server, monkeypatch):
     assert "is it running?" in gateway.refused("send-test", TO)
 
 
+def test_no_server_was_ever_started_here(gateway):
+    gateway.add_account(admin=True)
+    assert "is the server running?" in gateway.refused("send-test", TO)
+
+
 @pytest.mark.parametrize("error", [smtplib.SMTPServerDisconnected("gone"), ssl.SSLError("bad"), TimeoutError("slow")])
 def test_a_broken_connection_is_one_line(gateway, server, monkeypatch, error):
     monkeypatch.setattr(send_test, "_connect", Mock(side_effect=error))

@@ -47,7 +47,9 @@ def test_content_at_every_cut(stream, content, rest):
         assert decode(stream[:first], stream[first:second], stream[second:]) == expected
 
 
-@pytest.mark.parametrize("stream", [b"", b".", b".\r", b"a", b"a\r\n", b"a\r\n.", b"a\r\n.\r", b"a\n.\n", b"\n.\r\n", b"..\r\n"])
+@pytest.mark.parametrize(
+    "stream", [b"", b".", b".\r", b"a", b"a\r\n", b"a\r\n.", b"a\r\n.\r", b"a\n.\n", b"\n.\r\n", b"..\r\n"]
+)
 def test_no_end_yet(stream):
     assert decode(stream)[2] is None
 
@@ -71,13 +73,8 @@ def test_only_crlf_dot_crlf_ends_a_message():
 def test_one_stray_octet_anywhere_makes_a_message_unfit(stray):
     good = b"ab\r\n\r\n..c\r\n"
     for position in range(len(good) + 1):
-        # Between CR and LF, CR and LF may make up a line end again; NUL never does.
-        stream = good[:position] + stray + good[position:]
-        lonely = any(octet in stream.replace(b"\r\n", b"") for octet in (b"\r", b"\n", b"\0"))
-        _, fault, rest, _ = decode(stream + b".\r\n")
-        assert lonely and fault is DataFault.BARE_NEWLINE
-        if stream.endswith(b"\r\n"):
-            assert rest == b""
+        stream = good[:position] + stray + good[position:] + b"\r\n.\r\n"
+        assert decode(stream)[1:3] == (DataFault.BARE_NEWLINE, b"")
 
 
 def test_the_size_limit():

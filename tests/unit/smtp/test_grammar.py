@@ -263,7 +263,15 @@ def test_bad_parameters(text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("", ""), ("abc", "abc"), ("a+2Bb", "a+b"), ("+41+42", "AB"), ("a+20b", "a b"), ("+C3+A4", "ä"), ("+FF", "\ufffd")],
+    [
+        ("", ""),
+        ("abc", "abc"),
+        ("a+2Bb", "a+b"),
+        ("+41+42", "AB"),
+        ("a+20b", "a b"),
+        ("+C3+A4", "ä"),
+        ("+FF", "\ufffd"),
+    ],
 )
 def test_xtext(value, text):
     assert decode_xtext(value) == text
@@ -271,10 +279,28 @@ def test_xtext(value, text):
 
 @pytest.mark.parametrize(
     "value",
-    ["+", "+4", "a+", "+4g", "+4a", "a=b", "a b", "ä", "\x7f", "a\n", "+00", "+0A", "+0D+0A", "+1B", "+7F", "+C2+85", "+E2+80+A8"],
+    [
+        "+",
+        "+4",
+        "a+",
+        "+4g",
+        "+4a",
+        "a=b",
+        "a b",
+        "ä",
+        "\x7f",
+        "a\n",
+        "+00",
+        "+0A",
+        "+0D+0A",
+        "+1B",
+        "+7F",
+        "+C2+85",
+        "+E2+80+A8",
+    ],
 )
 def test_bad_xtext(value):
-    with pytest.raises(ValueError, match="xtext|control"):
+    with pytest.raises(ValueError, match=r"xtext|control"):
         decode_xtext(value)
 
 

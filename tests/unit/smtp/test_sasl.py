@@ -25,7 +25,9 @@ def test_plain():
     assert PlainExchange().answer(b"\0user\0") == Credentials("user", "")
 
 
-@pytest.mark.parametrize("response", [b"", b"user", b"user\0pass", b"\0a\0b\0c", b"\0\0\0", b"\0\xff\0pass", b"\0user\0\xff"])
+@pytest.mark.parametrize(
+    "response", [b"", b"user", b"user\0pass", b"\0a\0b\0c", b"\0\0\0", b"\0\xff\0pass", b"\0user\0\xff"]
+)
 def test_bad_plain(response):
     refused(501, "5.5.2", PlainExchange().answer, response)
 
@@ -65,7 +67,9 @@ def test_decode_cancel():
     refused(501, "5.7.0", decode_response, "*")
 
 
-@pytest.mark.parametrize("text", ["!", "Y", "YQ", "YQ=", "Y Q==", " YQ==", "YQ== ", "ä", "**", "==", "YQ-_", "YQ==\x00", "=YQ="])
+@pytest.mark.parametrize(
+    "text", ["!", "Y", "YQ", "YQ=", "Y Q==", " YQ==", "YQ== ", "ä", "**", "==", "YQ-_", "YQ==\x00", "=YQ="]
+)
 def test_decode_bad(text):
     refused(501, "5.5.2", decode_response, text)
 

@@ -75,7 +75,9 @@ def test_only_the_first_ending_is_said():
     assert scripted.session.take_output() == STOPPING.encode()
 
 
-@pytest.mark.parametrize("ending", [b"QUIT\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"FOO\r\n" * 20, b"NOOP\r\n" * 101])
+@pytest.mark.parametrize(
+    "ending", [b"QUIT\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"FOO\r\n" * 20, b"NOOP\r\n" * 101]
+)
 def test_endings_that_the_client_brings_about(ending):
     scripted = ready()
     scripted.send(ending + LATE)

@@ -62,7 +62,17 @@ def test_smtp_smuggling():
 
 @pytest.mark.parametrize(
     "fake",
-    [b"\n.\n", b"\r.\r", b"\n.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r.\r\n", b"\r\n\0.\r\n", b"\r\n.\0\r\n", b"\r\r\n.\r\r\n"],
+    [
+        b"\n.\n",
+        b"\r.\r",
+        b"\n.\r\n",
+        b"\r\n.\n",
+        b"\r\n.\r",
+        b"\r.\r\n",
+        b"\r\n\0.\r\n",
+        b"\r\n.\0\r\n",
+        b"\r\r\n.\r\r\n",
+    ],
 )
 def test_smtp_smuggling_at_every_cut(fake):
     stream = b"a" + fake + b"MAIL FROM:<evil@a.test>\r\n.\r\nNOOP\r\n"
@@ -127,6 +137,15 @@ def test_the_envelope_comes_with_data():
 
 def test_nothing_of_one_transaction_is_left_for_the_next():
     scripted = ready()
-    scripted.send(b"MAIL FROM:<a@a.test> SMTPUTF8 BODY=8BITMIME RET=FULL ENVID=x\r\nRCPT TO:<b@b.test> NOTIFY=NEVER\r\n")
+    scripted.send(
+        b"MAIL FROM:<a@a.test> SMTPUTF8 BODY=8BITMIME RET=FULL ENVID=x\r\nRCPT TO:<b@b.test> NOTIFY=NEVER\r\n"
+    )
     scripted.send(b"RSET\r\nMAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nDATA\r\n")
-    assert scripted.events[-1].envelope == ("c@c.test", (("d@d.test", "d.test", None, None),), "7BIT", False, None, None)
+    assert scripted.events[-1].envelope == (
+        "c@c.test",
+        (("d@d.test", "d.test", None, None),),
+        "7BIT",
+        False,
+        None,
+        None,
+    )

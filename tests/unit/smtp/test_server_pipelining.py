@@ -63,13 +63,22 @@ def test_two_messages_in_one_segment():
 SCRIPTS = {
     "submission": (
         True,
-        b"EHLO client.test\r\n" + LOGIN + GROUP + b"Subject: x\r\n\r\n..dot\r\n.\xc3\xa9\r\n.\r\nNOOP\r\nQUIT\r\nNOOP\r\n",
+        b"EHLO client.test\r\n"
+        + LOGIN
+        + GROUP
+        + b"Subject: x\r\n\r\n..dot\r\n.\xc3\xa9\r\n.\r\nNOOP\r\nQUIT\r\nNOOP\r\n",
     ),
     "login": (True, b"EHLO client.test\r\nAUTH LOGIN\r\ndXNlcg==\r\nc2VjcmV0\r\nMAIL FROM:<>\r\nRSET\r\nQUIT\r\n"),
     "cancelled": (True, b"HELO client.test\r\nAUTH PLAIN\r\n*\r\nAUTH PLAIN AGEAYg==\r\n" + LOGIN + b"NOOP\r\n"),
-    "unfit": (True, b"EHLO client.test\r\n" + LOGIN + GROUP + b"a\n.\n\r.\r\n.\nMAIL\r\n.\r\n" + GROUP + b".\r\nQUIT\r\n"),
+    "unfit": (
+        True,
+        b"EHLO client.test\r\n" + LOGIN + GROUP + b"a\n.\n\r.\r\n.\nMAIL\r\n.\r\n" + GROUP + b".\r\nQUIT\r\n",
+    ),
     "too large": (True, b"EHLO c\r\n" + LOGIN + GROUP + b"x\r\n" * 350 + b".\r\nRSET\r\n"),
-    "nonsense": (True, b"\r\nFOO\r\nNOOP\n\0\r\n\xff\r\nMAIL\r\nRCPT\r\nDATA\r\n" + b"x" * 100 + b"\r\nGET / HTTP/1.1\r\nQUIT\r\n"),
+    "nonsense": (
+        True,
+        b"\r\nFOO\r\nNOOP\n\0\r\n\xff\r\nMAIL\r\nRCPT\r\nDATA\r\n" + b"x" * 100 + b"\r\nGET / HTTP/1.1\r\nQUIT\r\n",
+    ),
     "clear": (False, b"EHLO client.test\r\nMAIL FROM:<a@a.test>\r\n" + LOGIN + b"VRFY x\r\nQUIT\r\n"),
 }
 
@@ -90,7 +99,10 @@ def test_cuts_change_nothing(name):
 
 
 def test_cuts_change_nothing_around_starttls():
-    before, after = b"NOOP\r\nEHLO client.test\r\nSTARTTLS\r\n", b"EHLO client.test\r\n" + LOGIN + GROUP + b"x\r\n.\r\nQUIT\r\n"
+    before, after = (
+        b"NOOP\r\nEHLO client.test\r\nSTARTTLS\r\n",
+        b"EHLO client.test\r\n" + LOGIN + GROUP + b"x\r\n.\r\nQUIT\r\n",
+    )
     whole = ScriptedSession(encrypted=False)
     output = whole.send(before, after)
     assert StartTlsEvent() in whole.events and whole.closed == "quit"

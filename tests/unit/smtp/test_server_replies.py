@@ -143,7 +143,10 @@ def test_the_reply_tells_what_is_missing():
         (MAIL + b"EHLO again.test\r\n" + RCPT, ["250 2.1.0", "250", "503 5.5.1"]),
         (MAIL + b"HELO again.test\r\n" + RCPT, ["250 2.1.0", "250", "503 5.5.1"]),
         (MAIL + b"EHLO\r\n" + RCPT, ["250 2.1.0", "501 5.5.4", "250 2.1.5"]),
-        (MAIL + b"NOOP\r\nHELP\r\nVRFY b\r\n" + RCPT, ["250 2.1.0", "250 2.0.0", "214 2.0.0", "252 2.0.0", "250 2.1.5"]),
+        (
+            MAIL + b"NOOP\r\nHELP\r\nVRFY b\r\n" + RCPT,
+            ["250 2.1.0", "250 2.0.0", "214 2.0.0", "252 2.0.0", "250 2.1.5"],
+        ),
         (MAIL + RCPT + b"DATA\r\nx\r\n.\r\n", ["250 2.1.0", "250 2.1.5", "354", "250 2.0.0"]),
         (MAIL + RCPT + b"DATA\r\nx\r\n.\r\n" + RCPT, ["250 2.1.0", "250 2.1.5", "354", "250 2.0.0", "503 5.5.1"]),
         (b"AUTH PLAIN\r\n", ["503 5.5.1"]),
@@ -198,7 +201,9 @@ def test_a_refused_authentication_is_passed_on_and_leaves_nothing(reply):
     assert codes(scripted.send(MAIL)) == ["530 5.7.0"]
 
 
-@pytest.mark.parametrize("reply", [Reply(451, "4.3.0", "Later"), Reply(452, "4.3.1", "Full"), Reply(550, "5.7.1", "No")])
+@pytest.mark.parametrize(
+    "reply", [Reply(451, "4.3.0", "Later"), Reply(452, "4.3.1", "Full"), Reply(550, "5.7.1", "No")]
+)
 def test_a_refused_sender_leaves_no_transaction(reply):
     scripted = ready(withheld=(MailEvent,))
     scripted.send(MAIL)
@@ -214,7 +219,9 @@ def test_refused_data_leaves_the_transaction_and_command_mode():
     assert codes(scripted.send(RCPT)) == ["250 2.1.5"]
 
 
-@pytest.mark.parametrize("reply", [Reply(451, "4.3.0", "Later"), Reply(554, "5.4.6", "Loop"), Reply(250, "2.0.0", "Ok")])
+@pytest.mark.parametrize(
+    "reply", [Reply(451, "4.3.0", "Later"), Reply(554, "5.4.6", "Loop"), Reply(250, "2.0.0", "Ok")]
+)
 def test_the_transaction_is_over_after_the_final_dot_whatever_the_answer(reply):
     scripted = ready(withheld=(EndEvent,))
     scripted.send(MAIL + RCPT + b"DATA\r\nx\r\n.\r\n")

@@ -1,0 +1,324 @@
+"""Claims what is due, hands it to the agent as it has places, and has the outcomes written down."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from smtpeter.delivery.notify import FailureNotifier
+from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, is_overdue
+from smtpeter.delivery.settling import Ended, Settler
+from smtpeter.errors import StorageUnavailable
+from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics, IQueueStore
+from smtpeter.model.delivery import Job, Outcome
+
+DOMAINS = 500  # looked at together
+GAP = 0.01  # seconds between two claims, so that each finds many
+SOON = 1.0  # seconds until the next look after trouble, or where the agent takes nothing
+WATCH = 15.0  # seconds between looks at leases and at the clock
+JUMP = 60.0  # seconds by which the clock may be set without our minding
+SETTLE_TIMEOUT = 10.0  # seconds that stopping waits for the store
+
+
+class _Attempt:
+    """A job that the agent has.  Times are of the timers."""
+
+    __slots__ = ("job", "renewed", "started")
+
+    def __init__(self, job: Job, now: float) -> None:
+        self.job = job
+        self.started = self.renewed = now
+
+
+class Scheduler(Service):
+    """Keeps the agent fed.
+
+    ``random`` gives numbers in [0, 1).  ``in_flight`` is how many recipients may be claimed and not yet ended,
+    ``lease`` how long (seconds) a claim holds without being renewed, ``poll`` how long the store is left alone when
+    nothing is heard, ``stop_timeout`` how long stopping waits for what is under way.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        queue: IQueueStore,
+        agent: IDeliveryAgent,
+        notifier: FailureNotifier,
+        clock: IClock,
+        timers: IReactorTime,
+        metrics: IMetrics,
+        policy: RetryPolicy,
+        random: Callable[[], float],
+        in_flight: int = 400,
+        lease: float = 900.0,
+        poll: float = 5.0,
+        stop_timeout: float = 25.0,
+    ) -> None:
+        self._queue = queue
+        self._agent = agent
+        self._clock = clock
+        self._timers = timers
+        self._metrics = metrics
+        self._policy = policy
+        self._random = random
+        self._in_flight = in_flight
+        self._lease = lease
+        self._poll = poll
+        self._stop_timeout = stop_timeout
+        self._settler = Settler(queue=queue, notifier=notifier, clock=clock, timers=timers, metrics=metrics)
+        self._ready: deque[Job] = deque()
+        self._attempts: set[_Attempt] = set()
+        self._claimed = 0  # recipients that are in ready or in attempts
+        self._paused = True  # until the store says otherwise
+        self._wanted = True  # whether there may be something to claim
+        self._claiming = self._starting = self._troubled = False
+        self._claim_ended: Deferred[None] | None = None
+        self._alarm: IDelayedCall | None = None
+        self._watch: IDelayedCall | None = None
+        self._drift = 0.0
+
+    # --- the service ---
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        self._drift = self._measure_drift()
+        self._watch = self._timers.callLater(WATCH, self._look_after)
+        self.generation_changed()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for timer in (self._alarm, self._watch):
+            if timer is not None and timer.active():
+                timer.cancel()
+        if self._claiming:
+            self._claim_ended = Deferred()
+            await self._within(self._claim_ended, SETTLE_TIMEOUT)
+        self._release_ready()
+        await self._within(self._agent.stop(), self._stop_timeout)
+        await self._within(self._settler.drain(), SETTLE_TIMEOUT)
+        left = len(self._attempts) + self._settler.unsettled
+        if left:
+            self._log.warn("stopped with {jobs} jobs open; they are tried again", event="stop", jobs=left)
+
+    async def _within(self, deferred: Deferred[Any], seconds: float) -> None:
+        try:
+            await deferred.addTimeout(seconds, self._timers)
+        except (TimeoutError, CancelledError):
+            pass
+
+    def wake(self, domains: Iterable[str]) -> None:
+        """These domains have mail now."""
+        self._wanted = True
+        self._look()
+
+    def generation_changed(self) -> None:
+        """A command changed something in the store: perhaps delivery was paused or resumed, or mail is due earlier."""
+        self._spawn(self._read_paused())
+
+    async def _read_paused(self) -> None:
+        try:
+            self._paused = await self._queue.paused()
+        except Exception as error:
+            self._note_trouble(error)
+            self._timers.callLater(SOON, self._try_again)
+            return
+        if self._paused:
+            self._release_ready()
+        else:
+            self._wanted = True
+            self._look()
+
+    def _try_again(self) -> None:
+        if self.running:
+            self.generation_changed()
+
+    # --- claiming ---
+
+    def _look(self) -> None:
+        """Claim, if there may be something, and there is room for it."""
+        if not self._wanted or self._claiming or self._paused or not self.running:
+            return
+        if self._claimed > self._in_flight // 2:
+            return  # what ends comes back here
+        if not self._attempts and self._agent.capacity() <= 0:
+            self._set_alarm(SOON)
+            return
+        self._claiming = True
+        self._timers.callLater(GAP, self._spawn_claim)
+
+    def _spawn_claim(self) -> None:
+        self._spawn(self._claim())
+
+    async def _claim(self) -> None:
+        self._wanted = False
+        limit = self._in_flight - self._claimed
+        now = self._clock.time()
+        sleep = self._poll
+        try:
+            domains, due = await self._queue.due_domains(now, DOMAINS)
+            if domains and not self._paused and self.running:
+                jobs = await self._queue.claim_due(domains, limit, now, now + self._lease)
+                self._claimed += sum(len(job.recipients) for job in jobs)
+                self._ready.extend(jobs)
+                self._wanted |= bool(jobs)
+            self._end_trouble()
+            if due is not None:
+                sleep = min(sleep, max(due - now, GAP))
+        except Exception as error:
+            self._note_trouble(error)
+            sleep = SOON
+        self._claiming = False
+        if self._claim_ended is not None:
+            self._claim_ended.callback(None)
+        if self._paused or not self.running:
+            self._release_ready()
+            return
+        self._set_alarm(sleep)
+        self._start_ready()
+        self._look()
+
+    def _set_alarm(self, seconds: float) -> None:
+        if self._alarm is not None and self._alarm.active():
+            if self._alarm.getTime() <= self._timers.seconds() + seconds:
+                return
+            self._alarm.cancel()
+        self._alarm = self._timers.callLater(seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._wanted = True
+        self._start_ready()
+        self._look()
+
+    def _release_ready(self) -> None:
+        ready, self._ready = self._ready, deque()
+        for job in ready:
+            self._claimed -= len(job.recipients)
+            self._spawn(self._release(job))
+
+    async def _release(self, job: Job) -> None:
+        try:
+            await self._queue.release(job.submission, job.lease)
+        except StorageUnavailable as error:
+            self._note_trouble(error)
+
+    # --- attempts ---
+
+    def _start_ready(self) -> None:
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            while self._ready:
+                # An agent that takes nothing while it has nothing is in trouble: it will tell each job which.
+                if self._attempts and self._agent.capacity() <= 0:
+                    break
+                self._start(self._ready.popleft())
+        finally:
+            self._starting = False
+
+    def _start(self, job: Job) -> None:
+        now = self._clock.time()
+        if is_overdue(job, now, self._policy):
+            self._claimed -= len(job.recipients)
+            self._settler.add(Ended(job, conclude_overdue(job, now)))
+            return
+        attempt = _Attempt(job, self._timers.seconds())
+        self._attempts.add(attempt)
+        self._agent.deliver(job).addBoth(self._ended, attempt).addErrback(self._bug)
+
+    def _ended(self, result: Mapping[int, Outcome] | Failure, attempt: _Attempt) -> None:
+        job = attempt.job
+        self._attempts.discard(attempt)
+        self._claimed -= len(job.recipients)
+        if isinstance(result, Failure):
+            self._log.failure("the agent failed: submission={submission}", result, submission=job.submission)
+            result = {}
+        conclusions = conclude(job, result, self._clock.time(), self._policy, self._random())
+        self._settler.add(Ended(job, conclusions))
+        seconds = self._timers.seconds() - attempt.started
+        self._metrics.observe("delivery_seconds", seconds)
+        for recipient, outcome, _ in conclusions:
+            self._metrics.count("deliveries", outcome=outcome.kind.value)
+            self._log.info(
+                "delivery: id={id} recipient={recipient} outcome={outcome} code={code} enhanced={enhanced} "
+                "relay={relay} attempt={attempt} seconds={seconds:.3f} text={text}",
+                event="delivery",
+                id=recipient.id,
+                recipient=recipient.address,
+                outcome=outcome.kind.value,
+                code=outcome.code,
+                enhanced=outcome.enhanced or "-",
+                relay=outcome.remote_mta or "-",
+                attempt=recipient.attempts,
+                seconds=seconds,
+                text=outcome.text,
+            )
+        self._start_ready()
+        self._look()
+
+    # --- what is looked after ---
+
+    def _look_after(self) -> None:
+        self._watch = self._timers.callLater(WATCH, self._look_after)
+        now = self._timers.seconds()
+        for attempt in self._attempts:
+            if now - attempt.renewed > self._lease / 3:
+                attempt.renewed = now
+                self._spawn(self._renew(attempt))
+        drift = self._measure_drift()
+        jump, self._drift = drift - self._drift, drift
+        if abs(jump) > JUMP:
+            self._log.warn(
+                "the clock was set by {seconds:.0f} seconds; mail that was put off keeps the time of the old one, unless "
+                "'smtpeter queue retry' makes it due now",
+                event="clock",
+                seconds=jump,
+            )
+
+    def _measure_drift(self) -> float:
+        return self._clock.time() - self._timers.seconds()
+
+    async def _renew(self, attempt: _Attempt) -> None:
+        job = attempt.job
+        try:
+            ours = await self._queue.renew(job.submission, job.lease, self._clock.time() + self._lease)
+        except StorageUnavailable as error:
+            self._note_trouble(error)
+            attempt.renewed -= self._lease / 3
+            return
+        if not ours:
+            self._log.warn("fenced: submission={submission}: the lease was lost", event="fenced",
+                           submission=job.submission)  # fmt: skip
+
+    # --- trouble ---
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        Deferred.fromCoroutine(coroutine).addErrback(self._bug)
+
+    def _bug(self, failure: Failure) -> None:
+        self._log.failure("an unexpected failure in delivery", failure)
+
+    def _note_trouble(self, error: Exception) -> None:
+        if not isinstance(error, StorageUnavailable):
+            self._log.failure("the store failed in a way that it should not")
+        elif not self._troubled:
+            self._troubled = True
+            self._log.error("storage: delivery waits: {reason}", event="storage", reason=str(error))
+
+    def _end_trouble(self) -> None:
+        if self._troubled:
+            self._troubled = False
+            self._log.info("storage: delivery goes on", event="storage")

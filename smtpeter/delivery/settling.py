@@ -1,0 +1,144 @@
+"""From the end of an attempt to the store: outcomes are written in batches, and none is ever lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from smtpeter.delivery.notify import FailureNotifier
+from smtpeter.delivery.retry import Conclusion, failures
+from smtpeter.errors import StorageUnavailable
+from smtpeter.interfaces import IClock, IMetrics, IQueueStore
+from smtpeter.model.delivery import Job, SettledJob
+from smtpeter.model.submission import Submission
+
+GATHER = 0.005  # seconds in which ends are gathered before they are written together
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
+
+
+class Ended:
+    """A job that has ended; its notifications are made when it is written."""
+
+    __slots__ = ("conclusions", "job", "notifications")
+
+    def __init__(self, job: Job, conclusions: Sequence[Conclusion]) -> None:
+        self.job = job
+        self.conclusions = conclusions
+        self.notifications: tuple[Submission, ...] | None = None
+
+
+class Settler:
+    """Writes down what became of jobs.  What cannot be written now is kept and tried again."""
+
+    _log = Logger()
+
+    def __init__(
+        self, *, queue: IQueueStore, notifier: FailureNotifier, clock: IClock, timers: IReactorTime, metrics: IMetrics
+    ) -> None:
+        self._queue = queue
+        self._notifier = notifier
+        self._clock = clock
+        self._timers = timers
+        self._metrics = metrics
+        self._unsettled: list[Ended] = []
+        self._writing = 0
+        self._timer: IDelayedCall | None = None
+        self._wait = 0.0
+        self._drained: Deferred[None] | None = None
+
+    @property
+    def unsettled(self) -> int:
+        """How many jobs have ended and are not yet written down."""
+        return len(self._unsettled) + self._writing
+
+    def add(self, ended: Ended) -> None:
+        """Take over a job that has ended."""
+        self._unsettled.append(ended)
+        if self._timer is None and not self._writing:
+            self._timer = self._timers.callLater(GATHER, self._start)
+
+    def drain(self) -> Deferred[None]:
+        """Fires when everything is written down.  Cancel it to stop waiting; then the rest is left to the leases."""
+        if not self.unsettled:
+            return succeed(None)
+        self._drained = Deferred(lambda deferred: self._give_up())
+        return self._drained
+
+    def _give_up(self) -> None:
+        self._drained = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _start(self) -> None:
+        self._timer = None
+        Deferred.fromCoroutine(self._settle())
+
+    async def _settle(self) -> None:
+        batch, self._unsettled = self._unsettled, []
+        self._writing = len(batch)
+        try:
+            left = await self._write(batch)
+        except StorageUnavailable as error:
+            if not self._wait:
+                self._log.error("storage: outcomes wait: {reason}", event="storage", reason=str(error))
+            left = batch
+        except Exception:
+            self._log.failure("outcomes could not be written")
+            left = await self._write_singly(batch)
+        self._writing = 0
+        if not left and self._wait:
+            self._log.info("storage: outcomes are written again", event="storage")
+        self._wait = min(LONGEST_WAIT, self._wait * 2 or FIRST_WAIT) if left else 0.0
+        self._unsettled = [*left, *self._unsettled]
+        if self._unsettled:
+            self._timer = self._timers.callLater(self._wait, self._start)
+        elif self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    async def _write_singly(self, batch: Sequence[Ended]) -> list[Ended]:
+        """One bad job must not hold up the others; answers what is left."""
+        left = []
+        for ended in batch if len(batch) > 1 else ():
+            try:
+                await self._write([ended])
+            except Exception:
+                left.append(ended)
+        return left if len(batch) > 1 else list(batch)
+
+    async def _write(self, batch: Sequence[Ended]) -> list[Ended]:
+        jobs, count = [], 0
+        for ended in batch:
+            if ended.notifications is None:
+                ended.notifications = await self._notify(ended)
+            settlements = tuple([conclusion.settlement for conclusion in ended.conclusions])
+            jobs.append(SettledJob(ended.job.submission, ended.job.lease, settlements, ended.notifications))
+            count += len(settlements)
+        settled = await self._queue.settle(jobs)
+        if settled < count:
+            self._metrics.count("settlements_fenced", count - settled)
+            self._log.warn(
+                "fenced: recipients={recipients} submissions={submissions}",
+                event="fenced",
+                recipients=count - settled,
+                submissions=", ".join(job.submission for job in jobs[:10]),
+            )
+        return []
+
+    async def _notify(self, ended: Ended) -> tuple[Submission, ...]:
+        failed = failures(ended.conclusions)
+        if not failed:
+            return ()
+        try:
+            report = await self._notifier.report(ended.job, failed, self._clock.time())
+        except StorageUnavailable:
+            raise
+        except Exception:
+            # The outcome must be written even where nobody can be told of it.
+            self._log.failure("no report was made: submission={submission}", submission=ended.job.submission)
+            return ()
+        return () if report is None else (report,)
