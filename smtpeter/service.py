@@ -149,7 +149,12 @@ class Gateway(Service):
         self._bind_keys(keys)
         tls = self._tls or self._own_certificate()
         self._store = store = open_for_server(
-            settings.store.url, settings.data_dir, clock, reactor.callFromThread, on_trouble=self._store_trouble
+            settings.store.url,
+            settings.data_dir,
+            clock,
+            reactor.callFromThread,
+            on_trouble=self._store_trouble,
+            call_soon=partial(reactor.callLater, 0),
         )
         self._metrics = Metrics()
         self._metrics.gauge("queue", "Recipients in each state that is not final", "state", lambda: self._depths)

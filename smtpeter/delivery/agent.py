@@ -88,7 +88,7 @@ class RelayAgent:
         self._attempts: set[Deferred[object]] = set()  # connections being made
         self._alive: set[RelayConnection] = set()  # made and not yet closed
         self._busy = 0
-        self._feeding = False
+        self._feeding = self._hungry = False
         self._pause = 0.0
         self._paused_until: float | None = None
         self._reason = _STOPPING
@@ -130,24 +130,31 @@ class RelayAgent:
 
     def _feed(self) -> None:
         """Give idle connections work, or open more, or say why not."""
+        self._hungry = True
         if self._feeding:
-            return
+            return  # what happens while we feed is dealt with by the loop below, not by recursion
         self._feeding = True
         try:
-            while self._waiting and self._idle:
-                connection = self._idle.pop()
-                if connection.usable:
-                    self._busy += 1
-                    self._carry(connection, self._waiting.popleft())
-            if self._waiting:
-                if self._stopped is not None:
-                    self._refuse_waiting(_STOPPING)
-                elif not self._is_paused():
-                    self._open_more()
-                elif not self._usable and not self._opening and not self._attempts:
-                    self._refuse_waiting(self._reason)
+            while self._hungry:
+                self._hungry = False
+                self._feed_once()
         finally:
             self._feeding = False
+
+    def _feed_once(self) -> None:
+        while self._waiting and self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                self._busy += 1
+                self._carry(connection, self._waiting.popleft())
+        if not self._waiting:
+            return
+        if self._stopped is not None:
+            self._refuse_waiting(_STOPPING)
+        elif not self._is_paused():
+            self._open_more()
+        elif not self._usable and not self._opening and not self._attempts:
+            self._refuse_waiting(self._reason)
 
     def _refuse_waiting(self, outcome: Outcome) -> None:
         while self._waiting:

@@ -90,13 +90,13 @@ class Scheduler(Service):
     # --- the service ---
 
     def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._drift = self._measure_drift()
         self._watch = self._timers.callLater(WATCH, self._look_after)
         self.generation_changed()
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -282,8 +282,8 @@ class Scheduler(Service):
         jump, self._drift = drift - self._drift, drift
         if abs(jump) > JUMP:
             self._log.warn(
-                "the clock was set by {seconds:.0f} seconds; mail that was put off keeps the time of the old one, unless "
-                "'smtpeter queue retry' makes it due now",
+                "the clock was set by {seconds:.0f} seconds; mail that was put off keeps its old time, "
+                "unless 'smtpeter queue retry' makes it due now",
                 event="clock",
                 seconds=jump,
             )

@@ -370,19 +370,20 @@ class SmtpProtocol(Protocol):
         except Refusal as refusal:
             self._answer(self._failure_reply(Failure(refusal), UNAVAILABLE))
             return
-        finished.addCallback(self._submit).addErrback(self._not_taken, message).addCallback(self._answer)
+        finished.addCallback(self._submit, message).addErrback(self._not_taken, message)
 
-    def _submit(self, submission: Submission) -> Deferred[Reply]:
-        def durable(result: None) -> Reply:
-            self._messages += 1
-            self._recipients += len(submission.envelope.recipients)
-            return Reply(250, "2.0.0", f"Ok, queued as {submission.id}")
+    def _submit(self, submission: Submission, message: IncomingMessage) -> None:
+        taken = self._door.intake.submit(submission)
+        taken.addCallbacks(self._taken, self._not_taken, (submission,), errbackArgs=(message,))
 
-        return self._door.intake.submit(submission).addCallback(durable)
+    def _taken(self, result: None, submission: Submission) -> None:
+        self._messages += 1
+        self._recipients += len(submission.envelope.recipients)
+        self._answer(Reply(250, "2.0.0", f"Ok, queued as {submission.id}"))
 
-    def _not_taken(self, failure: Failure, message: IncomingMessage) -> Reply:
+    def _not_taken(self, failure: Failure, message: IncomingMessage) -> None:
         message.abort()
-        return self._failure_reply(failure, UNAVAILABLE)
+        self._answer(self._failure_reply(failure, UNAVAILABLE))
 
     def _handle_starttls(self, event: events.StartTlsEvent) -> None:
         self._flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.utils import formatdate
+from functools import lru_cache
 from typing import NamedTuple
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
@@ -23,7 +24,12 @@ class Origin(NamedTuple):
 
 def format_date(seconds: float) -> str:
     """A date-time of RFC 5322 section 3.3, in UTC; ``seconds`` since the epoch."""
-    return formatdate(seconds).replace("-0000", "+0000")
+    return _format_second(int(seconds))
+
+
+@lru_cache(maxsize=4)
+def _format_second(second: int) -> str:
+    return formatdate(second).replace("-0000", "+0000")
 
 
 def received_field(origin: Origin, hostname: str, id: str, date: str, only_recipient: str | None) -> str:

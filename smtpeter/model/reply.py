@@ -10,6 +10,8 @@ TEXT_LIMIT = 1024
 
 def clean_text(text: str, limit: int = TEXT_LIMIT) -> str:
     """Text of a peer made fit for storage, logs and reports: no controls, at most ``limit`` characters."""
+    if text.isprintable():
+        return text[:limit].strip()
     return text.translate(_PRINTABLE)[:limit].strip()
 
 

@@ -164,7 +164,7 @@ class ClientOpening:
         if reply.category == 3:
             raise MalformedReply("a challenge that its mechanism does not have")
         text = reply.text
-        for secret in (self._profile.password, _base64(self._profile.password), self._plain_response()):
+        for secret in (self._plain_response(), _base64(self._profile.password), self._profile.password):
             text = text.replace(secret, "***") if secret else text
         kind = OutcomeKind.HOLD if reply.category == 5 else OutcomeKind.DEFERRED
         self._unusable(kind, reply._replace(text=text))

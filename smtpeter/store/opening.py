@@ -25,7 +25,7 @@ from smtpeter.store.sqlite.direct import DirectExecutor
 from smtpeter.store.sqlite.journal import EventJournal
 from smtpeter.store.sqlite.queue import QueueStore
 from smtpeter.store.sqlite.rows import milliseconds
-from smtpeter.store.sqlite.threaded import CallInReactor, OnTrouble, ThreadedExecutor
+from smtpeter.store.sqlite.threaded import CallInReactor, CallSoon, OnTrouble, ThreadedExecutor
 
 _COMMAND_WAITS = 10.0
 _COMMAND_CHECKPOINTS = 1000
@@ -54,11 +54,13 @@ def open_for_server(
     call_in_reactor: CallInReactor,
     small_content: int = SMALL_CONTENT,
     on_trouble: OnTrouble = lambda error: None,
+    call_soon: CallSoon | None = None,
 ) -> Store:
     """Open the store as its one server, with threads.  Call it in the reactor's thread, before mail comes in.
 
-    ``call_in_reactor`` is ``reactor.callFromThread``.  Content up to ``small_content`` octets is kept with the rows,
-    larger in files.  ``on_trouble`` is told, in the reactor, of every error that is the store's own.
+    ``call_in_reactor`` is ``reactor.callFromThread``, ``call_soon`` is ``reactor.callLater`` with 0 seconds.  Content
+    up to ``small_content`` octets is kept with the rows, larger in files.  ``on_trouble`` is told, in the reactor, of
+    every error that is the store's own.
 
     :raises ConfigError: in one line, where the store cannot be opened or another server has it.
     """
@@ -73,7 +75,7 @@ def open_for_server(
         os.close(lock)
         raise
     executor = ThreadedExecutor(
-        partial(connect, path), partial(connect, path, query_only=True), call_in_reactor, on_trouble
+        partial(connect, path), partial(connect, path, query_only=True), call_in_reactor, on_trouble, call_soon
     )
     store, content = _assemble(executor, executor.call, data_dir, clock, small_content)
     store._close = lambda: executor.close().addCallback(lambda closed: os.close(lock))

@@ -238,6 +238,14 @@ def test_after_a_crash_what_was_leased_is_due_as_a_possible_duplicate(engine: En
     assert [each.possible_duplicate for each in job.recipients] == [True, False]
 
 
+def test_a_clock_set_back_does_not_hold_up_what_was_leased(engine: Engine) -> None:
+    enqueue(engine)
+    claim(engine)
+    engine.clock.now = START - 3600
+    engine.wait(engine.store.queue.recover())
+    assert len(claim(engine)) == 1
+
+
 def test_after_a_crash_what_was_marked_in_doubt_is_held(engine: Engine) -> None:
     taken = enqueue(engine, "a@example.net", "b@example.net")
     (job,) = claim(engine)

@@ -65,7 +65,7 @@ def test_every_recipient_has_an_outcome_of_its_own(gateway, receiver):
     assert "Final-Recipient: rfc822; hard@example.net" in text and "Status: 5.1.1" in text
     assert "Original-Envelope-Id: env+id" in text and "good@example.net\r\nAction" not in text
     [(path, _, _)] = [m for m in receiver.messages if "sender@example.com" in m[1]]
-    assert not path
+    assert path in ("", "<>", None)  # aiosmtpd writes the null path as it came
 
 
 def test_a_refusal_after_data_fails_all_and_the_null_path_gets_no_report(gateway, receiver):

@@ -39,16 +39,18 @@ def claim_due(
     lease = next_lease(connection)
     at, until = milliseconds(now), milliseconds(lease_until)
     claimed: dict[str, list[tuple[int, str, str, str | None, str | None, int, int]]] = {}
+    looked_at: list[str] = []
     left = limit
     for position, domain in enumerate(domains):
         share = -(-left // (len(domains) - position))
         if share <= 0:
             break
         rows = connection.execute(_CLAIM, (lease, until, domain, at, share)).fetchall()
+        looked_at.append(domain)
         left -= len(rows)
         for submission, *rest in rows:
             claimed.setdefault(submission, []).append(tuple(rest))
-    look_again(connection, domains)
+    look_again(connection, looked_at)
     return [_job(connection, submission, lease, lease_until, rows) for submission, rows in claimed.items()]
 
 

@@ -145,7 +145,7 @@ def _selection(filter: Filter, change: _Change, now: int) -> tuple[str, list[Any
     if change.fits:
         conditions.append(change.fits)
         values.append(now)
-    index = _BY_STATE if filter.submission is None else ""
+    index = _BY_STATE if states and filter.submission is None else ""
     return f"FROM {_FROM.format(index=index)} WHERE {' AND '.join(conditions)}", values
 
 

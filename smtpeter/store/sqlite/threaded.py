@@ -19,6 +19,7 @@ from smtpeter.store.sqlite.transaction import Operation, Result, Writer, run_rea
 
 CallInReactor = Callable[..., Any]
 OnTrouble = Callable[[Exception], None]
+CallSoon = Callable[[Callable[[], None]], object]
 Waiting = tuple[Operation, "Deferred[Any]"]
 
 READERS = 2
@@ -36,7 +37,8 @@ class ThreadedExecutor:
     """Writes are grouped: whatever waits when the writer is free is committed together, and told in one call.
 
     ``call_in_reactor`` is ``reactor.callFromThread``; it has to work until :meth:`close` has fired.  ``on_trouble`` is
-    called in the reactor with each error that is the store's and not the caller's.
+    called in the reactor with each error that is the store's and not the caller's.  ``call_soon`` runs a function in
+    the reactor when it is done with what it has at hand: with it, the writes of one round wake the writer only once.
     """
 
     def __init__(
@@ -45,10 +47,13 @@ class ThreadedExecutor:
         connect_reader: Callable[[], sqlite3.Connection],
         call_in_reactor: CallInReactor,
         on_trouble: OnTrouble,
+        call_soon: CallSoon | None = None,
     ) -> None:
         self._call_in_reactor = call_in_reactor
         self._on_trouble = on_trouble
-        self._writes: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._call_soon = call_soon
+        self._gathered: list[Waiting] = []
+        self._writes: SimpleQueue[list[Waiting] | None] = SimpleQueue()
         self._reads: SimpleQueue[Waiting | None] = SimpleQueue()
         self._files: SimpleQueue[tuple[Callable[[], Any], Deferred[Any]] | None] = SimpleQueue()
         self._connect_reader = connect_reader
@@ -64,8 +69,17 @@ class ThreadedExecutor:
     def write(self, operation: Operation) -> Deferred[Any]:
         """See :class:`smtpeter.interfaces.IExecutor`."""
         deferred: Deferred[Any] = Deferred()
-        self._writes.put((operation, deferred))
+        self._gathered.append((operation, deferred))
+        if self._call_soon is None:
+            self._hand_over()
+        elif len(self._gathered) == 1:
+            self._call_soon(self._hand_over)
         return deferred
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._writes.put(gathered)
 
     def read(self, operation: Operation) -> Deferred[Any]:
         """See :class:`smtpeter.interfaces.IExecutor`."""
@@ -80,7 +94,7 @@ class ThreadedExecutor:
         return deferred
 
     def backlog(self) -> int:
-        """How many writes are waiting for the writer."""
+        """How many rounds of writes are waiting for the writer."""
         return self._writes.qsize()
 
     def close(self) -> Deferred[None]:
@@ -90,6 +104,7 @@ class ThreadedExecutor:
             closed.callback(None)
             return closed
         self._closing.set()
+        self._hand_over()
 
         def wait() -> None:
             self._file_threads_end()
@@ -118,14 +133,14 @@ class ThreadedExecutor:
             if first is None:
                 return
             self._told.wait(_PATIENCE)
-            batch = [first]
+            batch = first
             try:
                 while len(batch) < _MOST_TOGETHER:
                     following = self._writes.get_nowait()
                     if following is None:
                         ended = True
                         break
-                    batch.append(following)
+                    batch += following
             except Empty:
                 pass
             results = self._writer.run([operation for operation, _ in batch])

@@ -1,0 +1,136 @@
+"""Jobs for delivery, and a queue that gives them out."""
+
+from __future__ import annotations
+
+import hashlib
+
+from twisted.internet.defer import fail, succeed
+from zope.interface import implementer
+
+from smtpeter.interfaces import IQueueStore
+from smtpeter.model.delivery import Job, LeasedRecipient, RecipientState
+from smtpeter.model.submission import Content
+
+NOW = 1_700_000_000.0
+CONTENT = b"Subject: hello\r\n\r\nHello.\r\n.dot\r\n"
+
+
+def make_content(data=CONTENT):
+    return Content(len(data), hashlib.sha256(data).digest(), data)
+
+
+def make_recipient(number=1, address=None, **changes):
+    address = f"r{number}@example.net" if address is None else address
+    recipient = LeasedRecipient(number, f"id-{number}", address, address.rpartition("@")[2], None, None, 0, False)
+    return recipient._replace(**changes)
+
+
+def make_job(count=1, *, submission="s1", data=CONTENT, recipients=None, **changes):
+    if recipients is None:
+        recipients = tuple(make_recipient(number) for number in range(1, count + 1))
+    job = Job(
+        submission, 1, NOW + 900, 7, "sender@example.org", None, None, "7BIT", False, make_content(data), NOW,
+        NOW + 86400, tuple(recipients),
+    )  # fmt: skip
+    return job._replace(**changes)
+
+
+@implementer(IQueueStore)
+class FakeQueue:
+    """As much of a queue as delivery uses: rows of (due, job); claims give out whole jobs.
+
+    ``trouble`` is what every call fails with while it is set.
+    """
+
+    def __init__(self):
+        self.waiting = []
+        self.leased = {}
+        self.settled = []
+        self.settle_calls = 0
+        self.released = []
+        self.renewed = []
+        self.marked = []
+        self.claims = []
+        self.is_paused = False
+        self.trouble = None
+        self.ours = True
+        self._lease = 0
+
+    def add(self, *jobs, due=NOW):
+        self.waiting += [(due, job) for job in jobs]
+
+    def outcome(self, submission, number=1):
+        """The last settlement of a recipient."""
+        for job in reversed(self.settled):
+            for settlement in job.settlements:
+                if (job.submission, settlement.number) == (submission, number):
+                    return settlement
+        return None
+
+    def _answer(self, value):
+        return fail(self.trouble) if self.trouble is not None else succeed(value)
+
+    def paused(self):
+        return self._answer(self.is_paused)
+
+    def due_domains(self, now, limit):
+        due = [job.recipients[0].domain for at, job in self.waiting if at <= now]
+        later = [at for at, job in self.waiting if at > now]
+        return self._answer((list(dict.fromkeys(due))[:limit], min(later, default=None)))
+
+    def claim_due(self, domains, limit, now, lease_until):
+        if self.trouble is not None:
+            return fail(self.trouble)
+        self.claims.append(limit)
+        jobs, rest = [], []
+        for at, job in sorted(self.waiting, key=lambda row: row[0]):
+            if at <= now and limit >= len(job.recipients) and job.recipients[0].domain in domains:
+                limit -= len(job.recipients)
+                self._lease += 1
+                jobs.append(job._replace(lease=self._lease, lease_until=lease_until))
+                self.leased[job.submission] = jobs[-1]
+            else:
+                rest.append((at, job))
+        self.waiting = rest
+        return succeed(jobs)
+
+    def settle(self, jobs):
+        self.settle_calls += 1
+        if self.trouble is not None:
+            return fail(self.trouble)
+        count = 0
+        for settled in jobs:
+            job = self.leased.get(settled.submission)
+            if job is None or job.lease != settled.lease:
+                continue
+            del self.leased[settled.submission]
+            self.settled.append(settled)
+            count += len(settled.settlements)
+            again = {
+                settlement.number: settlement
+                for settlement in settled.settlements
+                if settlement.state is RecipientState.DUE
+            }
+            for recipient in job.recipients:
+                if recipient.number in again:
+                    settlement = again[recipient.number]
+                    row = recipient._replace(
+                        attempts=settlement.attempts, possible_duplicate=settlement.possible_duplicate
+                    )
+                    self.add(job._replace(recipients=(row,)), due=settlement.due)
+        return succeed(count)
+
+    def release(self, submission, lease):
+        if self.trouble is not None:
+            return fail(self.trouble)
+        self.released.append(submission)
+        self.add(self.leased.pop(submission))
+        return succeed(None)
+
+    def renew(self, submission, lease, lease_until):
+        self.renewed.append((submission, lease, lease_until))
+        return self._answer(self.ours)
+
+    def mark_in_doubt(self, submission, lease, numbers):
+        self.marked.append((submission, lease, list(numbers)))
+        return self._answer(self.ours)

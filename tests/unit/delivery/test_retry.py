@@ -1,0 +1,147 @@
+"""What follows from outcomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtpeter.delivery.retry import CAPTURED, Conclusion, RetryPolicy, conclude, conclude_overdue, failures, is_overdue
+from smtpeter.model.delivery import Outcome, OutcomeKind, RecipientState, Settlement
+from smtpeter.model.event import EventKind, format_time
+from tests.fakes.jobs import NOW, make_job, make_recipient
+
+POLICY = RetryPolicy((60.0, 300.0, 900.0))
+HOLDING = POLICY._replace(hold_in_doubt=True)
+
+
+def settle(kind: OutcomeKind, policy: RetryPolicy = POLICY, *, now: float = NOW, **changes: Any) -> Settlement:
+    outcome = Outcome(kind, 450, "4.2.0", "text", "192.0.2.1", "192.0.2.25", "relay.example", "rcpt")
+    job = make_job(recipients=[make_recipient(1, **changes)])
+    (conclusion,) = conclude(job, {1: outcome}, now, policy, 0.5)
+    return conclusion.settlement
+
+
+FIELDS = {
+    "attempt": 2,
+    "from": "192.0.2.1",
+    "to": "192.0.2.25",
+    "code": 450,
+    "status": "4.2.0",
+    "description": "text",
+    "state": "rcpt",
+}
+
+
+def event_of(settlement: Settlement) -> tuple[EventKind, dict[str, Any]]:
+    assert settlement.event is not None
+    assert settlement.event.time == NOW
+    return settlement.event.kind, dict(settlement.event.data)
+
+
+def test_delivered() -> None:
+    settlement = settle(OutcomeKind.DELIVERED, attempts=2)
+    assert settlement[:3] == (1, RecipientState.DELIVERED, 3)
+    assert event_of(settlement) == (EventKind.DELIVERY, FIELDS)
+
+
+def test_failed() -> None:
+    settlement = settle(OutcomeKind.FAILED, attempts=2)
+    assert settlement[:3] == (1, RecipientState.FAILED, 3)
+    assert event_of(settlement) == (EventKind.FAILURE, {**FIELDS, "type": "failed"})
+
+
+def test_deferred() -> None:
+    settlement = settle(OutcomeKind.DEFERRED, attempts=2)
+    assert settlement[:4] == (1, RecipientState.DUE, 3, NOW + 900)
+    assert event_of(settlement) == (EventKind.DEFERRAL, {**FIELDS, "next_attempt": format_time(NOW + 900)})
+    assert not settlement.possible_duplicate
+
+
+def test_held() -> None:
+    settlement = settle(OutcomeKind.HOLD, attempts=2)
+    assert settlement[:3] == (1, RecipientState.HELD, 3)
+    assert event_of(settlement) == (EventKind.HELD, FIELDS)
+
+
+def test_not_tried_is_no_attempt() -> None:
+    assert settle(OutcomeKind.NOT_TRIED, attempts=2) == Settlement(1, RecipientState.DUE, 2, NOW, None)
+    assert settle(OutcomeKind.NOT_TRIED, now=NOW + 10**7).state is RecipientState.DUE
+
+
+def test_in_doubt_is_tried_again_as_a_possible_duplicate() -> None:
+    settlement = settle(OutcomeKind.IN_DOUBT, attempts=2)
+    assert settlement[:4] == (1, RecipientState.DUE, 3, NOW + 900)
+    assert settlement.possible_duplicate
+    kind, data = event_of(settlement)
+    assert (kind, data["possible_duplicate"]) == (EventKind.DEFERRAL, True)
+
+
+def test_in_doubt_is_held_where_the_operator_wants_it() -> None:
+    settlement = settle(OutcomeKind.IN_DOUBT, HOLDING, attempts=2)
+    assert settlement[:3] == (1, RecipientState.HELD, 3)
+    assert settlement.possible_duplicate
+    assert event_of(settlement) == (EventKind.HELD, FIELDS)
+
+
+@pytest.mark.parametrize("kind", list(OutcomeKind))
+def test_what_may_have_arrived_once_stays_a_possible_duplicate(kind: OutcomeKind) -> None:
+    assert settle(kind, possible_duplicate=True).possible_duplicate
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.DEFERRED, OutcomeKind.IN_DOUBT])
+@pytest.mark.parametrize(("left", "expired"), [(59.9, True), (60.0, False), (0.0, True), (-5.0, True)])
+def test_expired_when_the_next_attempt_would_come_too_late(kind: OutcomeKind, left: float, expired: bool) -> None:
+    job = make_job(expires=NOW + left)
+    (conclusion,) = conclude(job, {1: Outcome(kind)}, NOW, POLICY, 0.5)
+    assert (conclusion.settlement.state is RecipientState.EXPIRED) == expired
+    if expired:
+        assert conclusion.settlement.event is not None
+        assert conclusion.settlement.event.kind is EventKind.FAILURE
+        assert conclusion.settlement.event.data["type"] == "expired"
+        assert failures([conclusion]) == [conclusion]
+
+
+def test_a_recipient_without_an_outcome_is_tried_again() -> None:
+    conclusions = conclude(make_job(2), {1: Outcome(OutcomeKind.DELIVERED, 250)}, NOW, POLICY, 0.5)
+    assert [conclusion.settlement.state for conclusion in conclusions] == [RecipientState.DELIVERED, RecipientState.DUE]
+    assert conclusions[1].settlement.attempts == 1
+
+
+def test_captured_mail_says_so() -> None:
+    (conclusion,) = conclude(make_job(), {1: CAPTURED}, NOW, POLICY, 0.5)
+    assert conclusion.settlement.event is not None
+    assert conclusion.settlement.event.data["captured"] is True
+    assert conclusion.settlement.event.data["description"] == "captured"
+
+
+@given(st.integers(0, 100), st.floats(0, 1, exclude_max=True))
+def test_waits_follow_the_schedule_within_a_tenth(attempts: int, random: float) -> None:
+    wait = POLICY.schedule[min(attempts, 2)]
+    assert 0.9 * wait <= POLICY.wait(attempts, random) <= 1.1 * wait + 1e-6
+
+
+def test_a_sender_s_limit_is_kept_to_the_letter() -> None:
+    job = make_job(expires=NOW + 100)
+    assert not is_overdue(job, NOW + 99, POLICY)
+    assert is_overdue(job, NOW + 100, POLICY)
+
+
+def test_our_own_limit_leaves_one_last_attempt() -> None:
+    """So a clock that jumps ahead by days makes no queue expire untried."""
+    job = make_job(recipients=[make_recipient(attempts=5)])
+    assert not is_overdue(job, NOW + 5 * 86400, POLICY)
+    (conclusion,) = conclude(job, {1: Outcome(OutcomeKind.DEFERRED)}, NOW + 5 * 86400, POLICY, 0.5)
+    assert conclusion.settlement.state is RecipientState.EXPIRED
+
+
+def test_overdue_counts_no_attempt() -> None:
+    job = make_job(2, recipients=[make_recipient(1, attempts=3), make_recipient(2)])
+    conclusions: list[Conclusion] = conclude_overdue(job, NOW)
+    assert [conclusion.settlement[:3] for conclusion in conclusions] == [
+        (1, RecipientState.EXPIRED, 3),
+        (2, RecipientState.EXPIRED, 0),
+    ]
+    assert {kind for kind, _ in (event_of(conclusion.settlement) for conclusion in conclusions)} == {EventKind.FAILURE}

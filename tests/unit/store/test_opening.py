@@ -1,0 +1,139 @@
+"""Opening stores."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from smtpeter.errors import ConfigError, WrongSchema
+from smtpeter.interfaces import IAccountStore, IContentSpool, IContentStore, IEventJournal, IExecutor, IQueueStore
+from smtpeter.store.opening import Store, open_for_command, open_for_server
+from tests.contract.engines import Direct, FakeClock, Threaded, enqueue
+from tests.unit.store.stand_ins import Reactor
+
+
+def url(directory: Path) -> str:
+    return f"sqlite://{directory / 'db' / 'mail.db'}"
+
+
+def serve(directory: Path, reactor: Reactor) -> Store:
+    return open_for_server(url(directory), directory / "data", FakeClock(), reactor.call)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_everything_is_made_for_us_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        reactor = Reactor()
+        store = serve(tmp_path, reactor)
+        assert mode(tmp_path / "data") == mode(tmp_path / "db") == mode(tmp_path / "data" / "content") == 0o700
+        assert {mode(path) for path in (tmp_path / "db").iterdir()} == {0o600}
+        reactor.close(store)
+    finally:
+        os.umask(before)
+
+
+def test_a_store_is_what_its_interfaces_say(tmp_path: Path) -> None:
+    store = open_for_command(url(tmp_path), tmp_path, FakeClock())
+    verifyObject(IQueueStore, store.queue)
+    verifyObject(IAccountStore, store.accounts)
+    verifyObject(IEventJournal, store.journal)
+    verifyObject(IContentStore, store.content)
+    verifyObject(IContentSpool, store.content.spool())
+    verifyObject(IExecutor, store.executor)
+    store.close()
+    reactor = Reactor()
+    store = serve(tmp_path, reactor)
+    verifyObject(IExecutor, store.executor)
+    reactor.close(store)
+
+
+def test_a_second_server_is_refused_in_one_line(tmp_path: Path) -> None:
+    reactor = Reactor()
+    store = serve(tmp_path, reactor)
+    with pytest.raises(ConfigError, match="another server") as caught:
+        serve(tmp_path, Reactor())
+    assert "\n" not in str(caught.value)
+    reactor.close(store)
+    reactor.close(serve(tmp_path, reactor))
+
+
+def test_a_command_works_beside_the_server(tmp_path: Path) -> None:
+    server = Threaded(tmp_path)
+    command = Direct(tmp_path)
+    taken = enqueue(command)
+    domains, _ = server.wait(server.store.queue.due_domains(taken.time, 5))
+    assert domains == ["example.net"]
+    command.wait(command.store.close())
+    server.wait(server.store.close())
+
+
+def test_a_command_works_before_the_first_start(tmp_path: Path) -> None:
+    command = Direct(tmp_path / "new" / "place")
+    enqueue(command)
+    command.wait(command.store.close())
+
+
+@pytest.mark.parametrize("bad", ["postgresql://db/mail", "sqlite://mail.db", "sqlite:///", "mysql:///x", ""])
+def test_a_url_that_names_no_file_is_refused(bad: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"store\.url"):
+        open_for_command(bad, tmp_path, FakeClock())
+
+
+def test_postgresql_is_said_to_come_later(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="later"):
+        open_for_server("postgresql://db/mail", tmp_path, FakeClock(), Reactor().call)
+
+
+def test_a_file_that_is_no_database_is_refused_and_the_lock_given_up(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    file = tmp_path / "db" / "mail.db"
+    file.write_bytes(b"this is no database, but somebody's letter" * 100)
+    with pytest.raises(ConfigError, match=r"mail\.db") as caught:
+        serve(tmp_path, Reactor())
+    assert "\n" not in str(caught.value)
+    file.unlink()
+    reactor = Reactor()
+    reactor.close(serve(tmp_path, reactor))
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"")
+    with pytest.raises(ConfigError, match="data_dir"):
+        serve(tmp_path, Reactor())
+
+
+def change_version(tmp_path: Path, version: int) -> None:
+    open_for_command(url(tmp_path), tmp_path / "data", FakeClock()).close()
+    database = sqlite3.connect(tmp_path / "db" / "mail.db")
+    database.execute("UPDATE migration SET version = ?", (version,))
+    database.commit()
+    database.close()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    change_version(tmp_path, 9999)
+    with pytest.raises(WrongSchema):
+        serve(tmp_path, Reactor())
+    with pytest.raises(WrongSchema):
+        open_for_command(url(tmp_path), tmp_path / "data", FakeClock())
+
+
+def test_a_command_does_not_upgrade_under_a_running_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reactor = Reactor()
+    store = serve(tmp_path, reactor)
+    migrations = {1: "", 2: "CREATE TABLE later (x);"}
+    monkeypatch.setattr("smtpeter.store.opening.known_migrations", lambda: migrations)
+    with pytest.raises(ConfigError, match="restart the server"):
+        open_for_command(url(tmp_path), tmp_path / "data", FakeClock())
+    reactor.close(store)
+    open_for_command(url(tmp_path), tmp_path / "data", FakeClock()).close()
+    assert (tmp_path / "db" / "mail.db.backup-schema-1").exists()
