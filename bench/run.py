@@ -3,8 +3,8 @@
     python bench/run.py [--rounds 5] [--only NAME]
 
 The server has one core, the client the other; the servers take turns, and medians and ratios are what counts.  It needs
-a C compiler with OpenSSL's headers, root, and the Debian packages that ``postfix.py`` names; without Postfix only smtpeter
-is measured.
+a C compiler with OpenSSL's headers, root, and the Debian packages that ``postfix.py`` names; without Postfix only
+smtpeter is measured.
 """
 
 from __future__ import annotations

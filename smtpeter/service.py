@@ -12,7 +12,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort, ILoggingContext
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import LoopingCall
@@ -20,6 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from smtpeter.auth.access import build_portal
 from smtpeter.auth.certificate import ensure_certificate
@@ -71,13 +72,17 @@ def refuse_what_cannot_run(settings: Settings) -> None:
         )
 
 
+@implementer(ILoggingContext)
 class LateFactory(Factory):
     """Lets a port be bound while we have the privileges for it, before there is what serves it."""
 
-    noisy = False
-
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.inner: Any = None
+        self._name = name
+
+    def logPrefix(self) -> str:
+        """What Twisted logs about the port begins with this."""
+        return f"listen.{self._name}"
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         return None if self.inner is None else self.inner.buildProtocol(addr)
@@ -97,7 +102,7 @@ class Gateway(Service):
         self._reactor = reactor
         self._clock = WallClock()
         self._when_ready = when_ready
-        self._doors = {name: LateFactory() for name in ("smtp", "mx", "smtps", "https", "http")}
+        self._doors = {name: LateFactory(name) for name in ("smtp", "mx", "smtps", "https", "http")}
         self._ports: list[IListeningPort] = []
         self._tls: ServerTls | None = None
         self._loops: list[LoopingCall] = []

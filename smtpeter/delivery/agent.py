@@ -292,17 +292,10 @@ class RelayAgent:
     def _connected(self, result: object, attempt: Deferred[object]) -> None:
         self._attempts.discard(attempt)
         if isinstance(result, Failure):
-            text = clean_text(f"No connection to {self._settings.profile.remote_mta}: {result.getErrorMessage()}")
-            self._trouble(
-                Outcome(
-                    OutcomeKind.DEFERRED,
-                    0,
-                    "4.4.1",
-                    text,
-                    remote_mta=self._settings.profile.remote_mta,
-                    stage="connect",
-                )
-            )
+            relay = self._settings.profile.remote_mta
+            why = "it took too long" if result.check(TimeoutError) else result.getErrorMessage()
+            text = clean_text(f"No connection to {relay}: {why}")
+            self._trouble(Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", text, remote_mta=relay, stage="connect"))
 
     def _trouble(self, outcome: Outcome) -> None:
         """A connection could not be opened.  Those that were tried together count as one."""

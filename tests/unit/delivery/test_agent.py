@@ -303,6 +303,7 @@ def test_a_relay_that_is_not_there_is_given_half_a_minute() -> None:
     bench.advance(1.0)
     assert kinds(fired[0]) == [DEFERRED]
     assert fired[0][1].enhanced == "4.4.1"
+    assert fired[0][1].text == "No connection to relay.example: it took too long"
 
 
 def test_one_connection_too_many_does_no_harm_to_the_others() -> None:

@@ -15,8 +15,8 @@ from smtpeter.errors import ContentCorrupt, StorageUnavailable
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
 from smtpeter.model.ids import parse_id
 from smtpeter.model.submission import Submission
-from tests.fakes.jobs import CONTENT, NOW, make_job, make_recipient
 from tests.fakes.intake import FakeContentStore
+from tests.fakes.jobs import CONTENT, NOW, make_job, make_recipient
 
 POLICY = RetryPolicy((60.0,))
 NO_SUCH_USER = Outcome(OutcomeKind.FAILED, 550, "5.1.1", "no such user", remote_mta="mx.example.net")
