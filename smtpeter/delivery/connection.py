@@ -287,8 +287,9 @@ class RelayConnection(protocol.Protocol):
 
 
 def _explain_tls(error: BaseException | None) -> str:
-    """OpenSSL's errors are lists of triples; their last members are for people."""
+    """OpenSSL's errors are lists of triples whose last members are for people; others tell of names that differ."""
     reasons = error.args[0] if error is not None and error.args else ()
-    if isinstance(reasons, list):
-        return ", ".join(str(reason[-1]) for reason in reasons if reason) or "the connection broke"
-    return str(error) or type(error).__name__
+    if not isinstance(reasons, list | tuple):
+        return str(error)
+    texts = [reason[-1] if isinstance(reason, tuple) else "the certificate is for another host" for reason in reasons]
+    return ", ".join(map(str, texts)) or "the connection broke"

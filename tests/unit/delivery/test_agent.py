@@ -347,15 +347,21 @@ def test_starttls_comes_before_mail() -> None:
     assert bench.network.wires[0].tls == "options"
 
 
-def test_a_certificate_that_does_not_verify_defers() -> None:
-    class TlsError(Exception):
-        pass
-
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        ([("SSL routines", "", "certificate verify failed")], "certificate verify failed"),
+        ([object()], "the certificate is for another host"),
+        ([], "the connection broke"),
+        ("unexpected eof", "unexpected eof"),
+    ],
+)
+def test_tls_that_fails_defers(argument: Any, text: str) -> None:
     bench = Bench(lambda: FakeReceiver(ehlo=["250-r\r\n250 STARTTLS", None]), {"starttls": True})
     (fired,) = bench.start()
-    bench.network.wires[0].lose(TlsError([("SSL routines", "", "certificate verify failed")]))
+    bench.network.wires[0].lose(Exception(argument))
     assert kinds(fired[0]) == [DEFERRED]
-    assert (fired[0][1].enhanced, fired[0][1].text) == ("4.7.5", "TLS failed: certificate verify failed")
+    assert (fired[0][1].enhanced, fired[0][1].text) == ("4.7.5", f"TLS failed: {text}")
 
 
 # --- content ---
