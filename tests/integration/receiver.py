@@ -18,7 +18,7 @@ class Receiver:
     a ``refused...`` sender gets 554 after its data, everything else 250.
     """
 
-    def __init__(self, port, *, tls=None, auth=False):
+    def __init__(self, port, *, tls=None, tls_first=False, auth=False):
         self.messages = []
         self.options = []
         self.asked = defaultdict(int)
@@ -36,14 +36,18 @@ class Receiver:
             def factory(self):
                 return Server(
                     self.handler,
-                    tls_context=tls,
-                    require_starttls=tls is not None,
+                    tls_context=None if tls_first else tls,
+                    require_starttls=tls is not None and not tls_first,
                     auth_required=auth,
+                    auth_require_tls=not tls_first,
                     authenticator=receiver._authenticate if auth else None,
                     enable_SMTPUTF8=True,
                 )
 
-        self._controller = Control(self, hostname="127.0.0.1", port=port)
+        self.port = port
+        self._controller = Control(
+            self, hostname="127.0.0.1", server_hostname="localhost", port=port, ssl_context=tls if tls_first else None
+        )
 
     def _authenticate(self, server, session, envelope, mechanism, data):
         right = (data.login, data.password) == (RELAY_USER.encode(), RELAY_PASSWORD.encode())

@@ -31,7 +31,7 @@ def receiver():
 
 @pytest.fixture
 def gateway(tmp_path, receiver):
-    gateway = relaying(tmp_path, receiver._controller.port)
+    gateway = relaying(tmp_path, receiver.port)
     gateway.login = gateway.add_login()
     gateway.start()
     yield gateway
@@ -118,7 +118,7 @@ def test_a_relay_that_is_away_and_comes_back(tmp_path):
 
 
 def test_what_cannot_be_delivered_in_time_expires_with_a_report(tmp_path, receiver):
-    gateway = relaying(tmp_path, receiver._controller.port, extra='retry = ["1s"]\nexpire = "2s"')
+    gateway = relaying(tmp_path, receiver.port, extra='retry = ["1s"]\nexpire = "2s"')
     gateway.login = gateway.add_login()
     gateway.start()
     try:
@@ -132,16 +132,17 @@ def test_what_cannot_be_delivered_in_time_expires_with_a_report(tmp_path, receiv
         gateway.end()
 
 
+@pytest.mark.parametrize("scheme", ["smtp+starttls", "smtps"])
 @pytest.mark.parametrize("trusted", [True, False])
-def test_starttls_and_login_at_the_relay(tmp_path, trusted):
+def test_tls_and_login_at_the_relay(tmp_path, scheme, trusted):
     files = ensure_certificate(tmp_path / "relay-tls", "localhost", time.time())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.certificate, files.private_key)
-    receiver = Receiver(*free_ports(1), tls=context, auth=True).start()
+    receiver = Receiver(*free_ports(1), tls=context, tls_first=scheme == "smtps", auth=True).start()
     gateway = relaying(
         tmp_path,
-        receiver._controller.port,
-        scheme="smtp+starttls",
+        receiver.port,
+        scheme=scheme,
         credentials=f"{RELAY_USER}:{quote(RELAY_PASSWORD, safe='')}@",
         environment={"SSL_CERT_FILE": str(files.authority)} if trusted else {},
     )
@@ -162,7 +163,7 @@ def test_starttls_and_login_at_the_relay(tmp_path, trusted):
 
 
 def test_hold_release_cancel_and_retry(tmp_path, receiver):
-    gateway = relaying(tmp_path, receiver._controller.port, extra='retry = ["1h"]')
+    gateway = relaying(tmp_path, receiver.port, extra='retry = ["1h"]')
     gateway.login = gateway.add_login()
     gateway.start()
     try:
