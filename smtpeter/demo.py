@@ -26,6 +26,7 @@ EMAIL = "demo@example.com"
 _SECRETS = "demo.json"
 _PORTS = "ports.json"
 _PORT_TRIES = 100
+_SECRET_NAMES = ("email", "account_password", "username", "password", "token")
 
 
 class Demo(NamedTuple):
@@ -57,13 +58,11 @@ def ensure_demo(directory: Path) -> Demo:
     """
     try:
         make_directory(directory)
-        ports = DemoPorts(*json.loads((directory / _PORTS).read_text("ascii")))
-    except FileNotFoundError:
-        ports = DemoPorts()
-    except (OSError, ValueError, TypeError) as error:
+        ports = _last_ports(directory)
+        settings = demo_settings(directory, ports)
+        return Demo(settings, ports, **_ensure_secrets(settings))
+    except OSError as error:
         raise ConfigError(f"{directory} cannot hold the demonstration: {error}") from None
-    settings = demo_settings(directory, ports)
-    return Demo(settings, ports, **_ensure_secrets(settings))
 
 
 def prepare_demo(directory: Path) -> Demo:
@@ -80,17 +79,31 @@ def announce(demo: Demo) -> None:
     # twistd turns sys.stdout into lines of the log, and this is not one.
     out = sys.__stdout__
     if out is not None:
-        print(_introduction(demo, Path(sys.argv[0]).with_name("smtpeter")), file=out, flush=True)
+        try:
+            print(_introduction(demo, Path(sys.argv[0]).with_name("smtpeter")), file=out, flush=True)
+        except OSError:
+            pass  # nobody is reading; the demonstration runs all the same
+
+
+def _last_ports(directory: Path) -> DemoPorts:
+    """The ports of the last start; where its file is missing or damaged, the usual ones: only commands miss it."""
+    try:
+        ports = json.loads((directory / _PORTS).read_text("ascii"))
+        if all(type(port) is int for port in ports):
+            return DemoPorts(*ports)
+    except (FileNotFoundError, ValueError, TypeError):
+        pass
+    return DemoPorts()
 
 
 def _ensure_secrets(settings: Settings) -> dict[str, str]:
     path = settings.data_dir / _SECRETS
     try:
         secrets: dict[str, str] = json.loads(read_private_file(path))
-        return secrets
+        return {name: secrets[name] for name in _SECRET_NAMES}
     except FileNotFoundError:
         pass
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         raise ConfigError(f"{path} is damaged; remove {settings.data_dir} to begin anew") from None
     keys = load_or_create(settings.keys.file)
     store = open_for_command(settings.store.url, settings.data_dir, WallClock())

@@ -6,7 +6,7 @@ with :class:`smtpeter.errors.StorageUnavailable`, which is always temporary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from twisted.cred.credentials import ICredentials
@@ -98,6 +98,10 @@ class IQueueStore(Interface):
     def recover() -> Deferred[int]:
         """At start: whatever was leased is due at once as a possible duplicate, or held where it was marked in doubt.
         Fires with the number of recipients concerned."""
+
+    def recover_expired(now: float, in_hand: Collection[tuple[str, int]]) -> Deferred[int]:
+        """The same for leases that ended before ``now``, except those ``in_hand`` (submission, lease): a claim whose
+        answer was lost, or a node that died, must not keep mail for ever."""
 
     def due_domains(now: float, limit: int) -> Deferred[tuple[Sequence[str], float | None]]:
         """Domains with recipients due at ``now``, longest waiting first, and the time at which the next one after

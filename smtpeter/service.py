@@ -7,6 +7,7 @@ import random
 import resource
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
@@ -25,7 +26,7 @@ from zope.interface import implementer
 from smtpeter.auth.access import build_portal
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.directory import Directory
-from smtpeter.auth.keys import KeyRing, load_or_create
+from smtpeter.auth.keys import load_or_create
 from smtpeter.auth.tls import ServerTls
 from smtpeter.clock import WallClock
 from smtpeter.delivery.agent import RelayAgent
@@ -36,6 +37,7 @@ from smtpeter.delivery.retry import RetryPolicy
 from smtpeter.delivery.route import Security, parse_relay_route
 from smtpeter.delivery.scheduler import Scheduler
 from smtpeter.errors import ConfigError, SmtpeterError, StorageUnavailable
+from smtpeter.intake.deadlines import Timeouts
 from smtpeter.intake.eager import EagerTls
 from smtpeter.intake.gate import Gate
 from smtpeter.intake.listener import Sessions, SmtpFactory
@@ -46,7 +48,7 @@ from smtpeter.interfaces import IDeliveryAgent
 from smtpeter.settings import Limits, Settings
 from smtpeter.smtp.client_events import ClientProfile
 from smtpeter.smtp.server import SessionLimits
-from smtpeter.store.opening import open_for_command, open_for_server
+from smtpeter.store.opening import Store, open_for_command, open_for_server
 from smtpeter.web.metrics import Metrics
 from smtpeter.web.site import make_site
 
@@ -72,9 +74,18 @@ def refuse_what_cannot_run(settings: Settings) -> None:
         )
 
 
+class CannotStart(SystemExit, Exception):
+    """Ends the process with one line and the status 1.
+
+    It is an Exception too: only of those does twistd tell whoever started a daemon, and waits for ever otherwise.
+    """
+
+
 @implementer(ILoggingContext)
 class LateFactory(Factory):
     """Lets a port be bound while we have the privileges for it, before there is what serves it."""
+
+    noisy = False
 
     def __init__(self, name: str) -> None:
         self.inner: Any = None
@@ -109,6 +120,7 @@ class Gateway(Service):
         self._generation = -1
         self._depths: Mapping[str, int] = {}
         self._started = False
+        self._stopped: Deferred[None] | None = None
 
     # --- starting ---
 
@@ -123,24 +135,25 @@ class Gateway(Service):
                 for description in getattr(self._settings.listen, name):
                     self._listen(name, description, factory)
         except SmtpeterError as error:
-            raise SystemExit(f"smtpeter: {error}") from None
+            raise CannotStart(f"smtpeter: {error}") from None
         super().privilegedStartService()
 
     def startService(self) -> None:
         """Open the store and let mail in."""
         os.umask(0o077)
+        super().startService()
         try:
             self._open()
+            self._recover()
+            self._begin()
         except (SmtpeterError, OSError) as error:
-            raise SystemExit(f"smtpeter: {error}") from None
-        super().startService()
-        self._recovered = self._store.queue.recover().addCallbacks(self._begin, self._cannot_begin)
+            raise CannotStart(f"smtpeter: {error}") from None
 
     def _listen(self, name: str, description: str, factory: Factory) -> None:
         where = f'listen.{name}: "{description}"'
         try:
             listening = serverFromString(self._reactor, description).listen(factory)
-        except (ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # each kind of endpoint fails in its own way
             raise ConfigError(f"{where} is not an endpoint description: {error}") from None
         failures: list[Failure] = []
         listening.addCallbacks(self._ports.append, failures.append)
@@ -151,7 +164,8 @@ class Gateway(Service):
         """Put the rooms together."""
         settings, clock, reactor = self._settings, self._clock, self._reactor
         keys = load_or_create(settings.keys.file)
-        self._bind_keys(keys)
+        # Before anything else happens: with the wrong store, all content here would look left behind.
+        self._at_once(lambda store: store.accounts.bind_keys(keys.fingerprint))
         tls = self._tls or self._own_certificate()
         self._store = store = open_for_server(
             settings.store.url,
@@ -163,7 +177,7 @@ class Gateway(Service):
         )
         self._metrics = Metrics()
         self._metrics.gauge("queue", "Recipients in each state that is not final", "state", lambda: self._depths)
-        self._gate = Gate(settings.data_dir, settings.limits.free_space, self._in_thread)
+        self._gate = Gate(_volumes(settings), settings.limits.free_space, self._in_thread)
         self._directory = Directory(store.accounts, clock)
         self._sessions = Sessions(settings.limits.connections, settings.limits.connections_per_address)
         self._scheduler = self._make_scheduler()
@@ -183,8 +197,9 @@ class Gateway(Service):
                 settings.limits.received_fields,
                 settings.delivery.expire,
             ),
-            command_timeout=settings.limits.command_timeout,
-            handshake_timeout=settings.limits.handshake_timeout,
+            timeouts=Timeouts(
+                settings.limits.command_timeout, settings.limits.handshake_timeout, settings.limits.data_rate
+            ),
         )
         site = make_site(self._trouble, self._metrics, settings.web.metrics_allow)
         self._doors["smtp"].inner = SmtpFactory(door, self._sessions)
@@ -231,14 +246,15 @@ class Gateway(Service):
             mark=self._store.queue.mark_in_doubt if self._settings.delivery.in_doubt == "hold" else None,
         )
 
-    def _bind_keys(self, keys: KeyRing) -> None:
-        """Make sure, before anything else happens, that the store and the keys belong together."""
+    def _at_once(self, ask: Callable[[Store], Deferred[Any]]) -> Any:
+        """Ask the store for what has to be known before the reactor runs; raises what the store fails with."""
         store = open_for_command(self._settings.store.url, self._settings.data_dir, self._clock)
-        failures: list[Failure] = []
-        store.accounts.bind_keys(keys.fingerprint).addErrback(failures.append)
+        results: list[Any] = []
+        ask(store).addBoth(results.append)
         store.close()
-        for failure in failures:
-            failure.raiseException()
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return results[0]
 
     def _own_certificate(self) -> ServerTls:
         directory = self._settings.data_dir / "tls"
@@ -249,10 +265,14 @@ class Gateway(Service):
         )
         return ServerTls(files.certificate, files.private_key, self._reactor.seconds)
 
-    def _begin(self, recovered: int) -> None:
-        """Everything interrupted is due again: mail may go out too."""
+    def _recover(self) -> None:
+        """Everything that was interrupted is due again.  The store is locked: nobody else can be at work on it."""
+        recovered = self._at_once(lambda store: store.queue.recover())
         if recovered:
             self._log.info("{count} recipients were interrupted and are due again", event="recovered", count=recovered)
+
+    def _begin(self) -> None:
+        """Mail may go out too."""
         self._scheduler.startService()
         for interval, task in (
             (GENERATION_INTERVAL, self._look_at_generation),
@@ -265,10 +285,6 @@ class Gateway(Service):
         self._started = True
         self._log.info("smtpeter is ready as {hostname}", event="ready", hostname=self._settings.hostname)
         self._when_ready()
-
-    def _cannot_begin(self, failure: Failure) -> None:
-        self._log.failure("the queue cannot be read; the server ends", failure=failure)
-        self._reactor.stop()
 
     # --- what is done again and again ---
 
@@ -327,24 +343,41 @@ class Gateway(Service):
 
     async def _stop(self) -> None:
         """Finish what was acknowledged, in the order in which things depend on each other."""
-        self._started = False
-        self._gate.stop()
+        started, self._started = self._started, False
+        if started:
+            self._gate.stop()
         for port in self._ports:
-            await maybeDeferred(port.stopListening)
+            await self._step(port.stopListening)
+        if not started:
+            return
         for loop in self._loops:
             loop.stop()
+        await self._step(self._stop_sessions)
+        await self._step(self._scheduler.stopService)
+        await self._step(self._directory.flush)
+        await self._step(self._store.close)
+        self._log.info("smtpeter has ended", event="ended")
+
+    async def _step(self, step: Callable[[], Any]) -> None:
+        """One step of the end; where it fails, the others are taken all the same."""
+        try:
+            await maybeDeferred(step)
+        except Exception:
+            self._log.failure("{name} failed while the server stopped", name=step.__qualname__)
+
+    async def _stop_sessions(self) -> None:
+        """Let sessions finish what they are at; cut those that take too long."""
         sessions = self._sessions.stop()
         sessions.addTimeout(SESSION_GRACE, self._reactor, onTimeoutCancel=lambda result, timeout: None)
         await sessions
-        await self._scheduler.stopService()
-        await self._directory.flush()
-        await self._store.close()
-        self._log.info("smtpeter has ended", event="ended")
+        pass
 
     def stopService(self) -> Deferred[None]:
         """Fires when everything has come to its end."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
+        if self._stopped is None:
+            super().stopService()
+            self._stopped = Deferred.fromCoroutine(self._stop())
+        return self._stopped
 
 
 def _over_tls(tls: ServerTls, factory: Any) -> TLSMemoryBIOFactory:
@@ -353,6 +386,12 @@ def _over_tls(tls: ServerTls, factory: Any) -> TLSMemoryBIOFactory:
     over.protocol = EagerTls
     over.noisy = False
     return over
+
+
+def _volumes(settings: Settings) -> list[Path]:
+    """The directories that have to have room for mail to be taken."""
+    database = settings.store.sqlite_file
+    return [settings.data_dir] if database is None else [settings.data_dir, database.parent]
 
 
 def _session_limits(limits: Limits) -> SessionLimits:

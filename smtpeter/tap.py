@@ -6,16 +6,23 @@ The only module that imports the global reactor.
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from twisted.application.service import MultiService
+from twisted.logger import ILogObserver
 from twisted.python import usage
+from twisted.python.logfile import LogFile
 
 from smtpeter import __version__
 from smtpeter.demo import Demo, announce, default_directory, prepare_demo
 from smtpeter.errors import ConfigError, SmtpeterError
+from smtpeter.log import make_observer
 from smtpeter.service import Gateway, refuse_what_cannot_run
 from smtpeter.settings import DEFAULT_FILE, Settings, load
 
@@ -43,7 +50,7 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        """Read the configuration now: twistd asks for the log's form before it makes the service."""
+        """Read the configuration now, so that what is wrong with it is told before anything starts."""
         demo = self["demo"] or self["demo-dir"] is not None
         if demo and self["config"] is not None:
             _end("--demo and --config exclude each other")
@@ -56,9 +63,6 @@ class Options(usage.Options):
             refuse_what_cannot_run(self.settings)
         except SmtpeterError as error:
             _end(str(error))
-        twistd: Any = getattr(self, "parent", None)
-        if twistd is not None and not twistd.get("logger") and not twistd.get("logfile") and not twistd.get("syslog"):
-            twistd["logger"] = f"smtpeter.log.{self.settings.log.format}_observer"
 
     def _config_file(self) -> Path:
         if self["config"] is not None:
@@ -71,15 +75,47 @@ class Options(usage.Options):
         return DEFAULT_FILE
 
 
-def makeService(options: Options) -> Gateway:
+class Program(MultiService):
+    """The gateway as twistd runs it: it brings its own form of the log, unless twistd was told of another one."""
+
+    def __init__(self, gateway: Gateway, observer: ILogObserver | None) -> None:
+        super().__init__()
+        self._observer = observer
+        self.addService(gateway)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Twistd logs with the observer of its application."""
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+
+def makeService(options: Options) -> Program:
     """The service that twistd runs."""
     from twisted.internet import reactor
 
     # Twisted's timers run on wall time by default, and would all ring, or none, after the clock was set.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    try:
+        observer = _make_observer(options.settings, getattr(options, "parent", None) or {}, reactor)
+    except OSError as error:
+        _end(f"the log cannot be written: {error}")
     if options.settings.demo:
-        return Gateway(options.settings, reactor, partial(announce, options.demo))
-    return Gateway(options.settings, reactor)
+        return Program(Gateway(options.settings, reactor, partial(announce, options.demo)), observer)
+    return Program(Gateway(options.settings, reactor), observer)
+
+
+def _make_observer(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> ILogObserver | None:
+    """Where the log goes is told to twistd, its form to us; None where all of it is twistd's."""
+    foreground, file = twistd.get("nodaemon") or twistd.get("debug"), twistd.get("logfile")
+    if twistd.get("logger") or twistd.get("syslog") or (file == "-" and not foreground):
+        return None
+    if file == "-" or (foreground and not file):
+        return make_observer(settings.log.format, sys.stdout)
+    out = LogFile.fromFullPath(file or "twistd.log")
+    if not signal.getsignal(signal.SIGUSR1):  # as twistd has it
+        signal.signal(signal.SIGUSR1, lambda number, frame: reactor.callFromThread(out.rotate))
+    return make_observer(settings.log.format, out)
 
 
 def _end(why: str) -> NoReturn:

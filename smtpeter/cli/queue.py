@@ -72,6 +72,8 @@ def _add_verb(verb: Verb, done: str, description: str) -> None:
         if id is not None:
             filter = named(id, filter)
         with installation.open() as store:
+            if id is not None and not result_of(store.queue.select(named(id), 1)):
+                raise NotPossible(f"there is no message {id}")
             count = min(result_of(store.queue.count(filter, verb)), limit or _ALL)
             if count:
                 _confirm(verb, count, yes)

@@ -35,7 +35,7 @@ _LOOK_EVERY = 0.2
 @click.command("send-test")
 @click.argument("recipient", metavar="ADDRESS", type=address)
 @click.option("--from", "sender", type=address, help="The sender; without it, the account's own address.")
-@click.option("--account", "email", type=address, help="Who submits it; without it, the first administrator.")
+@click.option("--account", "email", type=address, help="Who submits it; without it, an administrator, or anybody.")
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -72,11 +72,10 @@ def _submitter(store: Store, email: str | None) -> str:
     :raises NotPossible: where there is none that may.
     """
     if email is None:
-        admins = [each for each in result_of(store.accounts.accounts()) if each.admin]
-        allowed = [each for each in admins if each.state is AccountState.APPROVED]
+        allowed = [each for each in result_of(store.accounts.accounts()) if each.state is AccountState.APPROVED]
         if not allowed:
-            raise NotPossible("there is no approved account with --admin: say who submits with --account EMAIL")
-        return allowed[0].email
+            raise NotPossible("there is no approved account: add one, or say who submits with --account EMAIL")
+        return next((each for each in allowed if each.admin), allowed[0]).email
     account = result_of(store.accounts.account(email))
     if account is None:
         raise NotPossible(f"there is no account {email}")

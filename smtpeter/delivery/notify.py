@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from smtpeter.delivery.retry import Conclusion
-from smtpeter.errors import ContentCorrupt
+from smtpeter.errors import ContentCorrupt, StorageUnavailable
 from smtpeter.interfaces import IContentStore
 from smtpeter.mime.dsn import ReportedRecipient, compose_failure
 from smtpeter.model.delivery import Job, RecipientState
@@ -34,7 +34,7 @@ class FailureNotifier:
     async def report(self, job: Job, failed: Sequence[Conclusion], now: float) -> Submission | None:
         """The report to enqueue with the outcomes, None where nobody wants one.
 
-        :raises smtpeter.errors.StorageUnavailable: where the original cannot be read, or the report not be kept, now.
+        :raises smtpeter.errors.StorageUnavailable: where the report cannot be kept now.
         """
         wanted = [conclusion for conclusion in failed if _is_wanted(conclusion)]
         if job.reverse_path == NULL_PATH or not wanted:
@@ -84,7 +84,7 @@ class FailureNotifier:
     async def _read_original(self, job: Job) -> bytes:
         try:
             return await self._content.read(job.submission, job.content)
-        except (ContentCorrupt, KeyError):
+        except (ContentCorrupt, KeyError, StorageUnavailable):
             return b""  # the report is worth more than what it returns
 
 

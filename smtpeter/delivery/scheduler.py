@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,7 +17,7 @@ from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, is_
 from smtpeter.delivery.settling import Ended, Settler
 from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics, IQueueStore
-from smtpeter.model.delivery import Job, Outcome
+from smtpeter.model.delivery import Job, Outcome, OutcomeKind
 
 DOMAINS = 500  # looked at together
 GAP = 0.01  # seconds between two claims, so that each finds many
@@ -25,6 +25,9 @@ SOON = 1.0  # seconds until the next look after trouble, or where the agent take
 WATCH = 15.0  # seconds between looks at leases and at the clock
 JUMP = 60.0  # seconds by which the clock may be set without our minding
 SETTLE_TIMEOUT = 10.0  # seconds that stopping waits for the store
+
+
+_NOT_TRIED = Outcome(OutcomeKind.NOT_TRIED)
 
 
 class _Attempt:
@@ -210,8 +213,11 @@ class Scheduler(Service):
     async def _release(self, job: Job) -> None:
         try:
             await self._queue.release(job.submission, job.lease)
-        except StorageUnavailable as error:
+        except Exception as error:
             self._note_trouble(error)
+            # The settler does not give up.
+            outcomes = {recipient.number: _NOT_TRIED for recipient in job.recipients}
+            self._settler.add(Ended(job, conclude(job, outcomes, self._clock.time(), self._policy, self._random())))
 
     # --- attempts ---
 
@@ -236,7 +242,7 @@ class Scheduler(Service):
             return
         attempt = _Attempt(job, self._timers.seconds())
         self._attempts.add(attempt)
-        self._agent.deliver(job).addBoth(self._ended, attempt).addErrback(self._bug)
+        maybeDeferred(self._agent.deliver, job).addBoth(self._ended, attempt).addErrback(self._bug)
 
     def _ended(self, result: Mapping[int, Outcome] | Failure, attempt: _Attempt) -> None:
         job = attempt.job
@@ -277,6 +283,8 @@ class Scheduler(Service):
             if now - attempt.renewed > self._lease / 3:
                 attempt.renewed = now
                 self._spawn(self._renew(attempt))
+        if not self._claiming:
+            self._spawn(self._recover_expired())
         drift = self._measure_drift()
         jump, self._drift = drift - self._drift, drift
         if abs(jump) > JUMP:
@@ -286,6 +294,21 @@ class Scheduler(Service):
                 event="clock",
                 seconds=jump,
             )
+
+    async def _recover_expired(self) -> None:
+        """Leases that nobody has in hand come from claims whose answer was lost: they must not last for ever."""
+        jobs = (*(attempt.job for attempt in self._attempts), *self._ready, *self._settler.jobs())
+        in_hand = {(job.submission, job.lease) for job in jobs}
+        try:
+            count = await self._queue.recover_expired(self._clock.time(), in_hand)
+        except StorageUnavailable as error:
+            self._note_trouble(error)
+            return
+        if count:
+            self._log.warn("{recipients} recipients were leased by nobody and are due again", event="recovered",
+                           recipients=count)  # fmt: skip
+            self._wanted = True
+            self._look()
 
     def _measure_drift(self) -> float:
         return self._clock.time() - self._timers.seconds()

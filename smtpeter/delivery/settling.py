@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -44,7 +44,7 @@ class Settler:
         self._timers = timers
         self._metrics = metrics
         self._unsettled: list[Ended] = []
-        self._writing = 0
+        self._writing: Sequence[Ended] = ()
         self._timer: IDelayedCall | None = None
         self._wait = 0.0
         self._drained: Deferred[None] | None = None
@@ -52,7 +52,12 @@ class Settler:
     @property
     def unsettled(self) -> int:
         """How many jobs have ended and are not yet written down."""
-        return len(self._unsettled) + self._writing
+        return len(self._unsettled) + len(self._writing)
+
+    def jobs(self) -> Iterator[Job]:
+        """Those jobs."""
+        for ended in (*self._writing, *self._unsettled):
+            yield ended.job
 
     def add(self, ended: Ended) -> None:
         """Take over a job that has ended."""
@@ -79,7 +84,7 @@ class Settler:
 
     async def _settle(self) -> None:
         batch, self._unsettled = self._unsettled, []
-        self._writing = len(batch)
+        self._writing = batch
         try:
             left = await self._write(batch)
         except StorageUnavailable as error:
@@ -89,7 +94,7 @@ class Settler:
         except Exception:
             self._log.failure("outcomes could not be written")
             left = await self._write_singly(batch)
-        self._writing = 0
+        self._writing = ()
         if not left and self._wait:
             self._log.info("storage: outcomes are written again", event="storage")
         self._wait = min(LONGEST_WAIT, self._wait * 2 or FIRST_WAIT) if left else 0.0
@@ -105,20 +110,27 @@ class Settler:
         left = []
         for ended in batch if len(batch) > 1 else ():
             try:
-                await self._write([ended])
+                left += await self._write([ended])
             except Exception:
                 left.append(ended)
         return left if len(batch) > 1 else list(batch)
 
     async def _write(self, batch: Sequence[Ended]) -> list[Ended]:
-        jobs, count = [], 0
+        """Answers what is left, because its notifications cannot be kept now."""
+        jobs, count, left = [], 0, []
         for ended in batch:
-            if ended.notifications is None:
-                ended.notifications = await self._notify(ended)
+            try:
+                if ended.notifications is None:
+                    ended.notifications = await self._notify(ended)
+            except StorageUnavailable as error:
+                if not self._wait:
+                    self._log.error("storage: a report waits: {reason}", event="storage", reason=str(error))
+                left.append(ended)
+                continue
             settlements = tuple([conclusion.settlement for conclusion in ended.conclusions])
             jobs.append(SettledJob(ended.job.submission, ended.job.lease, settlements, ended.notifications))
             count += len(settlements)
-        settled = await self._queue.settle(jobs)
+        settled = await self._queue.settle(jobs) if jobs else 0
         if settled < count:
             self._metrics.count("settlements_fenced", count - settled)
             self._log.warn(
@@ -127,7 +139,7 @@ class Settler:
                 recipients=count - settled,
                 submissions=", ".join(job.submission for job in jobs[:10]),
             )
-        return []
+        return left
 
     async def _notify(self, ended: Ended) -> tuple[Submission, ...]:
         failed = failures(ended.conclusions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +21,37 @@ STOPPING = Reply(421, "4.3.2", "The service is shutting down; try again later")
 class Gate:
     """Open while mail can be made durable.
 
-    ``refusal`` is None, or the temporary reply that mail gets meanwhile.  :meth:`measure` looks at the volume
-    that holds ``directory`` by way of ``in_thread``, since a sick file system may take its time.
+    ``refusal`` is None, or the temporary reply that mail gets meanwhile.  :meth:`measure` looks at the volumes
+    that hold ``directories`` by way of ``in_thread``, since a sick file system may take its time.
     """
 
     _log = Logger()
 
-    def __init__(self, directory: Path, needed: FreeSpace, in_thread: Callable[..., Deferred[Any]]) -> None:
+    def __init__(self, directories: Sequence[Path], needed: FreeSpace, in_thread: Callable[..., Deferred[Any]]) -> None:
         self.refusal: Reply | None = None
-        self._directory = directory
+        self._directories = directories
         self._needed = needed
         self._in_thread = in_thread
 
     def measure(self) -> Deferred[None]:
         """Look again whether there is room; fires when that is known."""
-        return self._in_thread(os.statvfs, self._directory).addCallbacks(self._measured, self._failed)
+        return self._in_thread(self._look).addCallbacks(self._measured, self._failed)
 
     def stop(self) -> None:
         """Take no more mail, for good."""
         self.refusal = STOPPING
 
-    def _measured(self, volume: os.statvfs_result) -> None:
-        needed = self._needed.of(volume.f_blocks * volume.f_frsize)
-        free = volume.f_bavail * volume.f_frsize
-        self._set(FULL if free < needed else None, f"{free} octets free, {needed} needed")
+    def _look(self) -> list[os.statvfs_result]:
+        return [os.statvfs(directory) for directory in self._directories]
+
+    def _measured(self, volumes: Sequence[os.statvfs_result]) -> None:
+        for directory, volume in zip(self._directories, volumes, strict=True):
+            needed = self._needed.of(volume.f_blocks * volume.f_frsize)
+            free = volume.f_bavail * volume.f_frsize
+            if free < needed:
+                self._set(FULL, f"{free} octets free in {directory}, {needed} needed")
+                return
+        self._set(None, "there is room again")
 
     def _failed(self, failure: Any) -> None:
         self._set(UNAVAILABLE, f"the volume cannot be looked at: {failure.value}")

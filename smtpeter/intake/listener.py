@@ -24,7 +24,8 @@ class Sessions:
         self._per_address = per_address
         self._sessions: set[SmtpProtocol] = set()
         self._addresses: dict[str, int] = {}
-        self._stopped: Deferred[None] | None = None
+        self._stopping = False
+        self._gone: Deferred[None] | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -33,30 +34,36 @@ class Sessions:
         """A connection was made."""
         self._sessions.add(session)
         count = self._addresses[session.peer] = self._addresses.get(session.peer, 0) + 1
-        if self._stopped is not None:
+        if self._stopping:
             session.turn_away(STOPPING)
         elif len(self._sessions) > self._connections or count > self._per_address:
             session.turn_away(_TOO_MANY)
 
     def left(self, session: SmtpProtocol) -> None:
         """A connection was lost."""
-        self._sessions.discard(session)
-        count = self._addresses.get(session.peer, 1) - 1
-        if count > 0:
-            self._addresses[session.peer] = count
-        else:
-            self._addresses.pop(session.peer, None)
-        if self._stopped is not None and not self._sessions and not self._stopped.called:
-            self._stopped.callback(None)
+        if session not in self._sessions:
+            return
+        self._sessions.remove(session)
+        self._addresses[session.peer] -= 1
+        if not self._addresses[session.peer]:
+            del self._addresses[session.peer]
+        if self._gone is not None and not self._sessions and not self._gone.called:
+            self._gone.callback(None)
 
     def stop(self) -> Deferred[None]:
-        """Let every session come to its end: fires when the last one has gone."""
-        if not self._sessions:
-            return succeed(None)
-        self._stopped = Deferred()
+        """Let every session come to its end, those that come now too: fires when the last one has gone."""
+        self._stopping = True
         for session in list(self._sessions):
             session.turn_away(STOPPING)
-        return self._stopped
+        if not self._sessions:
+            return succeed(None)
+        self._gone = Deferred()
+        return self._gone
+
+    def abort(self) -> None:
+        """Cut every session that is left."""
+        for session in list(self._sessions):
+            session.abort("the server stops")
 
 
 class SmtpFactory(Factory):

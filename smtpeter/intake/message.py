@@ -29,7 +29,7 @@ class IncomingMessage:
     """Takes the octets of one message as they come, and ends as a Submission.
 
     With no option asked for, what is stored is what came in, with trace fields on top and without the fields that must
-    not leave.  A message found unfit is swallowed; :meth:`finish` then fails with the Refusal.
+    not leave.  A message found unfit is swallowed; :meth:`finish` then raises the Refusal.
     """
 
     def __init__(
@@ -69,9 +69,14 @@ class IncomingMessage:
         return self._take_header(head, len(head) if end is None else end)
 
     def finish(self) -> Deferred[Submission]:
-        """All is there.  Fires with the Submission; fails with Refusal, or with the store's errors."""
+        """All is there.  Fires with the Submission; fails with the store's errors.
+
+        :raises Refusal: where the message is unfit.
+        """
         if self._head is not None and self._refusal is None:
-            self._take_header(self._head, len(self._head))
+            written = self._take_header(self._head, len(self._head))
+            if written is not None:
+                written.addErrback(lambda failure: None)  # finish() tells it again
         if self._refusal is not None:
             self._spool.abort()
             raise self._refusal

@@ -14,6 +14,10 @@ from smtpeter.errors import Refusal
 from smtpeter.mime.words import decode_field
 
 _TAG = re.compile(r"[^\s;,]{1,200}")
+_SWITCHES = frozenset(
+    ("inlinecss", "inlinizecss", "trackclicks", "clicktracking", "trackopens", "openstracking", "trackbounces")
+) | {"bouncetracking", "preventscam"}
+_SWITCH_VALUES = frozenset(("true", "false", "1", "0", "yes", "no", "on", "off"))
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 TAGS_LIMIT = 100
 
@@ -29,7 +33,7 @@ NO_OPTIONS = CoreOptions()
 
 
 def read_controls(controls: Iterable[tuple[str, bytes]], now: float) -> CoreOptions:
-    """Read the fields that concern the core; those of features, and unknown ones, are not for us.
+    """Read the fields that concern the core.  Those of features only have to be readable; unknown ones are ignored.
 
     A value that cannot be read is refused with the field's name: 554 5.6.0.
     """
@@ -40,6 +44,10 @@ def read_controls(controls: Iterable[tuple[str, bytes]], now: float) -> CoreOpti
             tags = _read_tags(decode_field(value, limit=32768))
         elif name == "maxdelivertime":
             expires = _read_time(decode_field(value), now)
+        elif name in _SWITCHES and decode_field(value).lower() not in _SWITCH_VALUES:
+            raise Refusal(554, "5.6.0", f"X-SMTPeter-{name}: write true or false")
+        elif name == "images" and decode_field(value).lower() != "default":
+            raise Refusal(554, "5.6.0", f"X-SMTPeter-{name}: only default is possible here")
     return CoreOptions(tags, expires)
 
 

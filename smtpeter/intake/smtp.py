@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
     IOpenSSLServerConnectionCreator,
+    IPushProducer,
     IReactorTime,
     ITCPTransport,
     ITLSTransport,
@@ -26,6 +27,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtpeter.errors import Refusal, StorageFull, StorageUnavailable
+from smtpeter.intake.deadlines import RATE_GRACE, Deadlines, Timeouts
+from smtpeter.intake.early import heard_early
 from smtpeter.intake.gate import FULL, STOPPING, UNAVAILABLE, Gate
 from smtpeter.intake.message import IncomingMessage, MessagePolicy
 from smtpeter.interfaces import IClock, IContentStore, IMetrics, ISubmissionIntake, ISubmitter
@@ -65,8 +68,7 @@ class SmtpDoor:
     metrics: IMetrics
     limits: SessionLimits
     policy: MessagePolicy
-    command_timeout: float
-    handshake_timeout: float
+    timeouts: Timeouts
 
 
 class SessionList(TypingProtocol):
@@ -79,9 +81,12 @@ class SessionList(TypingProtocol):
         """A connection was lost."""
 
 
-@implementer(IHandshakeListener)
+@implementer(IHandshakeListener, IPushProducer)
 class SmtpProtocol(Protocol):
-    """One connection.  What the session says is done here; what it asks is decided here."""
+    """One connection.  What the session says is done here; what it asks is decided here.
+
+    To its transport it is the producer of answers: while they pile up, nothing more is read.
+    """
 
     _log = Logger()
 
@@ -92,10 +97,11 @@ class SmtpProtocol(Protocol):
         self._submitter: ISubmitter | None = None
         self._message: IncomingMessage | None = None
         self._timer: IDelayedCall | None = None
-        self._started = self._heard = door.timers.seconds()
+        self._started = door.timers.seconds()
+        self._deadlines = Deadlines(door.timeouts, self._started)
         self._handshaking = encrypted
         self._greeted = False
-        self._pumping = self._blocked = self._paused = self._stopping = self._lost = False
+        self._pumping = self._blocked = self._choked = self._paused = self._stopping = self._lost = False
         self._waiting = False
         self._ending = ""
         self._peer = ""
@@ -111,20 +117,21 @@ class SmtpProtocol(Protocol):
         return self._peer
 
     def connectionMade(self) -> None:
-        transport = cast(ITCPTransport, self.transport)
+        transport = cast(Any, self.transport)
         self._peer = getattr(transport.getPeer(), "host", "local")
         transport.setTcpNoDelay(True)
-        timeout = self._door.handshake_timeout if self._handshaking else self._door.command_timeout
-        self._timer = self._door.timers.callLater(timeout, self._check_silence)
+        transport.registerProducer(self, True)
+        self._check_time()
         self._sessions.joined(self)
         if not self._handshaking and not self._ending:
+            self._session.receive(heard_early(transport))
             self._greet()
 
     def handshakeCompleted(self) -> None:
         handle: Any = cast(ITLSTransport, self.transport).getHandle()  # type: ignore[attr-defined]
         self._tls = f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
         self._handshaking = False
-        self._heard = self._door.timers.seconds()
+        self._deadlines.begin(self._door.timers.seconds())
         if not self._greeted:
             self._greet()
 
@@ -134,9 +141,20 @@ class SmtpProtocol(Protocol):
         self._pump()
 
     def dataReceived(self, data: bytes) -> None:
-        self._heard = self._door.timers.seconds()
+        self._deadlines.heard(self._door.timers.seconds(), len(data))
         self._session.receive(data)
         self._pump()
+
+    def pauseProducing(self) -> None:
+        self._choked = True
+        self._balance()
+
+    def resumeProducing(self) -> None:
+        self._choked = False
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The connection is lost, as the transport is about to say."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
@@ -158,7 +176,7 @@ class SmtpProtocol(Protocol):
             recipients=self._recipients,
             octets=self._octets,
             seconds=self._door.timers.seconds() - self._started,
-            end=self._ending or "connection lost",
+            end=self._ending or ("TLS handshake failed" if self._handshaking else "connection lost"),
         )
 
     def turn_away(self, reply: Reply) -> None:
@@ -176,45 +194,58 @@ class SmtpProtocol(Protocol):
         self._handle_close(self._session.close(reply, reply.text))
         self._flush()
 
-    def _check_silence(self) -> None:
+    def abort(self, why: str) -> None:
+        """Cut the connection now, whatever is under way."""
+        self._ending = self._ending or why
+        cast(ITCPTransport, self.transport).abortConnection()
+
+    def _check_time(self) -> None:
         """One timer for a session, moved on only when it rings: nothing is to be done for each line."""
         self._timer = None
         if self._ending:
-            self._abort()
+            self.abort(self._ending)
             return
-        timeout = self._door.handshake_timeout if self._handshaking else self._door.command_timeout
-        left = self._heard + timeout - self._door.timers.seconds()
-        if self._waiting or self._blocked:
-            left = timeout  # it is we who are slow
+        left = self._time_left()
         if left > 0:
-            self._timer = self._door.timers.callLater(left, self._check_silence)
+            # Even the shortest deadline that may begin meanwhile ends after the next look.
+            self._timer = self._door.timers.callLater(min(left, RATE_GRACE), self._check_time)
         elif self._handshaking:
-            self._ending = "TLS handshake timeout"
-            self._abort()
+            self.abort("TLS handshake timeout")
+        elif self._session.receiving_data:
+            self._close(Reply(421, "4.4.2", f"{self._door.policy.hostname} Timeout: the message comes in too slowly"))
         else:
             self._close(Reply(421, "4.4.2", f"{self._door.policy.hostname} Timeout: nothing was heard for too long"))
 
+    def _time_left(self) -> float:
+        now = self._door.timers.seconds()
+        if self._waiting or self._blocked:
+            return RATE_GRACE  # it is we who are slow
+        if self._handshaking:
+            return self._deadlines.for_handshake(now)
+        return self._deadlines.for_message(now) if self._session.receiving_data else self._deadlines.for_command(now)
+
     def _hang_up(self, why: str) -> None:
         self._ending = why
-        cast(ITCPTransport, self.transport).loseConnection()
+        transport = cast(Any, self.transport)
+        transport.unregisterProducer()  # a transport with a producer waits for it before it closes
+        if self._paused:
+            transport.resumeProducing()  # to hear the client's goodbye
+        transport.loseConnection()
         if self._timer is not None and self._timer.active():
             self._timer.reset(CLOSE_TIMEOUT)
         else:
-            self._timer = self._door.timers.callLater(CLOSE_TIMEOUT, self._check_silence)
-
-    def _abort(self) -> None:
-        cast(ITCPTransport, self.transport).abortConnection()
+            self._timer = self._door.timers.callLater(CLOSE_TIMEOUT, self._check_time)
 
     # --- from events to answers ---
 
     def _pump(self) -> None:
         """Take events until the session has none; then send what has gathered, in one write."""
-        if self._pumping or self._lost:
+        if self._pumping or self._lost or self._choked or self._handshaking:
             return
         self._pumping = True
         session = self._session
         try:
-            while not self._blocked and not self._handshaking:
+            while not self._blocked:
                 event = session.next_event()
                 if event is None:
                     break
@@ -231,11 +262,12 @@ class SmtpProtocol(Protocol):
     def _flush(self) -> None:
         output = self._session.take_output()
         if output and not self._lost:
+            self._deadlines.begin(self._door.timers.seconds())
             cast(ITCPTransport, self.transport).write(output)
 
     def _balance(self) -> None:
         """Let the client wait while more has come in than we can look at."""
-        crowded = self._blocked or self._session.pending > PENDING_LIMIT
+        crowded = self._blocked or self._choked or self._session.pending > PENDING_LIMIT
         if crowded != self._paused and not self._lost and not self._ending:
             self._paused = crowded
             transport = cast(Any, self.transport)
@@ -247,17 +279,15 @@ class SmtpProtocol(Protocol):
     def _answer(self, reply: Reply) -> None:
         """Answer an event that had to wait."""
         self._waiting = False
-        self._heard = self._door.timers.seconds()
         if self._lost or self._ending:
             return
         self._session.reply(reply)
         if self._stopping and not self._session.receiving_data:
-            self._flush()
             self._close(STOPPING)
             return
         self._pump()
 
-    def _failure_reply(self, failure: Failure, unavailable: Reply) -> Reply:
+    def _failure_reply(self, failure: Failure) -> Reply:
         """What the client hears of a failure; what is not a refusal of ours goes to the log."""
         error = failure.value
         if isinstance(error, Refusal):
@@ -273,7 +303,7 @@ class SmtpProtocol(Protocol):
             return FULL
         if isinstance(error, StorageUnavailable):
             self._log.error("storage: {reason}", event="storage", reason=str(error))
-            return unavailable
+            return UNAVAILABLE
         self._log.failure("an unexpected failure: peer={peer}", failure=failure, peer=self._peer)
         return _INTERNAL
 
@@ -296,7 +326,8 @@ class SmtpProtocol(Protocol):
             self._door.metrics.count("smtp_authentications", result="refused")
             self._log.info("authentication refused: peer={peer}", event="auth", peer=self._peer)
             return _REFUSED
-        return self._failure_reply(failure, _AUTH_UNAVAILABLE)
+        self._failure_reply(failure)
+        return _AUTH_UNAVAILABLE  # the only one of the temporary replies that fits AUTH (RFC 4954 section 6)
 
     def _handle_mail(self, event: events.MailEvent) -> None:
         if self._stopping or self._door.gate.refusal is not None:
@@ -308,14 +339,14 @@ class SmtpProtocol(Protocol):
         try:
             check = self._submitter.check()
         except Refusal as refusal:
-            self._session.reply(self._failure_reply(Failure(refusal), UNAVAILABLE))
+            self._session.reply(self._failure_reply(Failure(refusal)))
             return
         if check is None:
             self._session.reply(SENDER_OK)
             return
         self._waiting = True
         allowed = check.addCallback(lambda result: SENDER_OK)
-        allowed.addErrback(self._failure_reply, UNAVAILABLE).addCallback(self._answer)
+        allowed.addErrback(self._failure_reply).addCallback(self._answer)
 
     def _handle_recipient(self, event: events.RecipientEvent) -> None:
         self._session.reply(RECIPIENT_OK)
@@ -355,6 +386,7 @@ class SmtpProtocol(Protocol):
 
     def _unblock(self, result: object) -> None:
         self._blocked = False
+        self._deadlines.begin(self._door.timers.seconds())
         self._pump()
 
     def _handle_end(self, event: events.EndEvent) -> None:
@@ -362,17 +394,21 @@ class SmtpProtocol(Protocol):
         assert message is not None
         if event.refusal is not None:
             message.abort()
-            self._session.reply(event.refusal)
+            self._answer(event.refusal)
             return
         self._waiting = True
         try:
             finished = message.finish()
         except Refusal as refusal:
-            self._answer(self._failure_reply(Failure(refusal), UNAVAILABLE))
+            self._answer(self._failure_reply(Failure(refusal)))
             return
         finished.addCallback(self._submit, message).addErrback(self._not_taken, message)
 
     def _submit(self, submission: Submission, message: IncomingMessage) -> None:
+        if self._lost:
+            # It had no answer and will come again: this one must not go out too (RFC 5321 section 4.1.1.10).
+            message.abort()
+            return
         taken = self._door.intake.submit(submission)
         taken.addCallbacks(self._taken, self._not_taken, (submission,), errbackArgs=(message,))
 
@@ -383,15 +419,15 @@ class SmtpProtocol(Protocol):
 
     def _not_taken(self, failure: Failure, message: IncomingMessage) -> None:
         message.abort()
-        self._answer(self._failure_reply(failure, UNAVAILABLE))
+        self._answer(self._failure_reply(failure))
 
     def _handle_starttls(self, event: events.StartTlsEvent) -> None:
         self._flush()
         self._session.tls_started()
         self._handshaking = True
-        self._heard = self._door.timers.seconds()
+        self._deadlines.begin(self._door.timers.seconds())
         if self._timer is not None:
-            self._timer.reset(self._door.handshake_timeout)
+            self._timer.reset(self._door.timeouts.handshake)
         cast(ITLSTransport, self.transport).startTLS(self._door.tls)
 
     def _handle_close(self, event: events.CloseEvent) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from smtpeter.interfaces import IMetrics, IQueueStore, ISubmissionIntake
@@ -18,6 +19,8 @@ class Intake:
     ``wake`` takes the domains that have mail now.
     """
 
+    _log = Logger()
+
     def __init__(self, queue: IQueueStore, wake: Callable[[Iterable[str]], None], metrics: IMetrics) -> None:
         self._queue = queue
         self._wake = wake
@@ -26,10 +29,14 @@ class Intake:
     def submit(self, submission: Submission) -> Deferred[None]:
         """See :meth:`smtpeter.interfaces.ISubmissionIntake.submit`."""
 
-        def durable(result: None) -> None:
+        return self._queue.enqueue(submission).addCallback(self._durable, submission)
+
+    def _durable(self, result: None, submission: Submission) -> None:
+        """From here on the message is ours: no trouble may look to the client as if it were not."""
+        try:
             recipients = submission.envelope.recipients
             self._metrics.count("submissions", channel=submission.channel)
             self._metrics.count("recipients", len(recipients), channel=submission.channel)
             self._wake({recipient.domain for recipient in recipients})
-
-        return self._queue.enqueue(submission).addCallback(durable)
+        except Exception:
+            self._log.failure("delivery was not told of {id}; it will find it by itself", id=submission.id)

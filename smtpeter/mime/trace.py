@@ -33,11 +33,15 @@ def _format_second(second: int) -> str:
 
 
 def received_field(origin: Origin, hostname: str, id: str, date: str, only_recipient: str | None) -> str:
-    """The Received field.  A recipient is named only where there is just one: no one learns of the others."""
+    """The Received field.  A recipient is named only where there is just one: no one learns of the others.
+
+    Nor is one that is not ASCII: a receiver without SMTPUTF8 could then not have the message, though its address may
+    have another spelling (RFC 6531 section 3.2).
+    """
     literal = f"IPv6:{origin.address}" if ":" in origin.address else origin.address
     name = _UNSAFE.sub("?", origin.client_name)
     tls = f" ({origin.tls})" if origin.tls else ""
-    recipient = f"\r\n\tfor <{only_recipient}>" if only_recipient else ""
+    recipient = f"\r\n\tfor <{only_recipient}>" if only_recipient and only_recipient.isascii() else ""
     return (
         f"Received: from {name} ([{literal}])\r\n\tby {hostname} with {origin.with_protocol}{tls}\r\n"
         f"\tid {id}{recipient};\r\n\t{date}\r\n"

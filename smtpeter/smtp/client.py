@@ -61,7 +61,9 @@ class ClientSession(ClientOpening):
         commands = compose_commands(transaction, self._offers)
         self._recipients = commands.recipients
         self._outcomes = {
-            recipient.number: self._outcome(OutcomeKind.FAILED, Reply(*why)) for recipient, why in commands.refused
+            # It is we who say so, not the receiver.
+            recipient.number: self._outcome(OutcomeKind.FAILED, Reply(*why))._replace(remote_mta="")
+            for recipient, why in commands.refused
         }
         if not commands.recipients:
             self._finish()

@@ -62,6 +62,7 @@ _FAULTS = {
     DataFault.TOO_LARGE: Reply(552, "5.3.4", "The message is larger than this server takes"),
     DataFault.LINE_TOO_LONG: Reply(554, "5.6.0", "A line of the message is longer than 65536 octets"),
 }
+_NOT_HTTP = Reply(221, "2.7.0", "This is an SMTP server, not a web server")
 _HTTP_VERBS = frozenset(("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "PATCH", "TRACE"))
 
 
@@ -112,7 +113,8 @@ class ServerSession:
         """Open the session; with somebody who did not wait for that, end it (RFC 5321 section 4.3.1)."""
         if self.pending:
             early = Reply(554, "5.5.0", f"{self.hostname} Wait for the greeting before you send")
-            self._queued.append(self.close(early, "early talker"))
+            is_http = self._input.take_all().partition(b" ")[0].decode("latin-1") in _HTTP_VERBS
+            self._queued.append(self.close(_NOT_HTTP, "HTTP") if is_http else self.close(early, "early talker"))
             return
         self._send(Reply(220, "", f"{self.hostname} ESMTP smtpeter"))
 
@@ -210,7 +212,7 @@ class ServerSession:
             if command is not None:
                 return command(argument)
             if verb in _HTTP_VERBS:
-                return self.close(Reply(221, "2.7.0", "This is an SMTP server, not a web server"), "HTTP")
+                return self.close(_NOT_HTTP, "HTTP")
             raise Refusal(500, "5.5.1", "The command is not known here")
         except Refusal as refusal:
             self._refuse(refusal.reply)

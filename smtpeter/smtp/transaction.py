@@ -61,10 +61,7 @@ def compose_commands(transaction: Transaction, offers: Container[str]) -> Comman
     mail_parameters = ""
     if "SIZE" in offers:
         mail_parameters = f" SIZE={len(content)}"
-    if "8BITMIME" not in offers:
-        if not content.isascii():
-            return _refuse_all(recipients, _NEEDS_8BITMIME)
-    elif transaction.body == "8BITMIME" or not content.isascii():
+    if "8BITMIME" in offers and (transaction.body == "8BITMIME" or not content.isascii()):
         mail_parameters += " BODY=8BITMIME"
     if transaction.smtputf8:
         if "SMTPUTF8" in offers:
@@ -75,6 +72,8 @@ def compose_commands(transaction: Transaction, offers: Container[str]) -> Comman
                 return _refuse_all(recipients, _NEEDS_SMTPUTF8)
             reverse_path = ascii_path
             recipients, refused = _ascii_recipients(recipients)
+    if "8BITMIME" not in offers and not content.isascii():
+        return Commands(b"", [], (), [*refused, *_refuse_all(recipients, _NEEDS_8BITMIME).refused])
     dsn = "DSN" in offers
     if dsn:
         if transaction.ret is not None:

@@ -30,7 +30,10 @@ class ContentRows(Protocol):
     """What the database knows of content."""
 
     def find(self, submission: str) -> Deferred[tuple[bytes | None, str | None]]:
-        """A submission's small content, or the name of its file; both None where neither is kept."""
+        """A submission's small content, or the name of its file; both None where neither is kept.
+
+        Fails with ContentCorrupt where its row is damaged.
+        """
 
     def named(self, files: Sequence[str]) -> Deferred[set[str]]:
         """Which of these files are some submission's."""
@@ -50,10 +53,11 @@ class ContentStore:
         self._call = call
         self._rows = rows
         self._small_content = small_content
+        self._durable_parts: set[Path] = set()
 
     def spool(self) -> IContentSpool:
         """See :class:`smtpeter.interfaces.IContentStore`."""
-        return ContentSpool(self._directory, self._call, self._discard, self._small_content)
+        return ContentSpool(self._directory, self._call, self._discard, self._small_content, self._durable_parts)
 
     def read(self, submission: str, content: Content) -> Deferred[bytes]:
         """See :class:`smtpeter.interfaces.IContentStore`."""

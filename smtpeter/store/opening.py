@@ -6,6 +6,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from smtpeter.errors import ConfigError
 from smtpeter.interfaces import IAccountStore, IClock, IContentStore, IEventJournal, IExecutor, IQueueStore
 from smtpeter.store.content import SMALL_CONTENT, ContentStore
 from smtpeter.store.migrate import known_migrations, migrate, schema_version
-from smtpeter.store.spool import INCOMING, CallInThread
+from smtpeter.store.spool import INCOMING, CallInThread, sync_directory
 from smtpeter.store.sqlite.accounts import AccountStore
 from smtpeter.store.sqlite.connection import connect
 from smtpeter.store.sqlite.contents import ContentRows
@@ -126,12 +127,23 @@ def database_path(url: str) -> Path:
 
 
 def make_directories(data_dir: Path, path: Path) -> None:
-    """Make what is missing of the directories, for us alone."""
+    """Make what is missing of the directories, for us alone, and all of them durable."""
     for directory in (path.parent, data_dir, data_dir / "content", data_dir / "content" / INCOMING):
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_durable(directory)
         except OSError as error:
             raise ConfigError(f"data_dir: {directory} cannot be made: {error.strerror}") from error
+
+
+def _make_durable(directory: Path) -> None:
+    if not directory.parent.exists():
+        _make_durable(directory.parent)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    try:
+        sync_directory(directory.parent)
+    except PermissionError:
+        # Not ours to read, so it was there before us; whoever made it answers for it.
+        pass
 
 
 def take_lock(path: Path) -> int | None:
@@ -158,7 +170,9 @@ def prepare_database(path: Path, clock: IClock, for_server: bool = True) -> None
     """
     migrations = known_migrations()
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Only where there is none: closing a descriptor of a database gives up the locks that this process has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = connect(path, busy_timeout=_COMMAND_WAITS)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"store.url: {path} cannot be opened: {error}") from error

@@ -31,15 +31,23 @@ class ContentSpool:
     """See :class:`smtpeter.interfaces.IContentSpool`.
 
     ``call`` runs what works on files, in a thread where there is one.  ``discard`` is given the name of a file that was
-    finished and is not wanted.
+    finished and is not wanted.  ``durable_parts`` are the directories of files that are known to be durable themselves.
     """
 
-    def __init__(self, directory: Path, call: CallInThread, discard: Callable[[str], None], small_content: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        call: CallInThread,
+        discard: Callable[[str], None],
+        small_content: int,
+        durable_parts: set[Path] | None = None,
+    ) -> None:
         self.size = 0
         self._directory = directory
         self._call = call
         self._discard = discard
         self._small_content = small_content
+        self._durable_parts = set() if durable_parts is None else durable_parts
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._file: IncomingFile | None = None
@@ -59,7 +67,7 @@ class ContentSpool:
         if self.size <= self._small_content:
             return None
         if self._file is None:
-            self._file = IncomingFile(self._directory)
+            self._file = IncomingFile(self._directory, self._durable_parts)
         if not self._busy:
             self._write_on(self._file)
         if self._error is not None:
@@ -141,8 +149,9 @@ class ContentSpool:
 class IncomingFile:
     """A file that grows under a temporary name and gets its own when it is complete.  Its methods block."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, durable_parts: set[Path]) -> None:
         self.name = secrets.token_hex(16)
+        self._durable_parts = durable_parts
         self._temporary = directory / INCOMING / self.name
         self._path = content_path(directory, self.name)
         self._file: IO[bytes] | None = None
@@ -168,11 +177,14 @@ class IncomingFile:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        if not self._path.parent.exists():
-            self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync_directory(self._path.parent.parent)
+        part = self._path.parent
+        part.mkdir(mode=0o700, exist_ok=True)
+        # One that exists may have been made a moment ago, by another thread or before a crash, and not be durable yet.
+        if part not in self._durable_parts:
+            sync_directory(part.parent)
+            self._durable_parts.add(part)
         self._temporary.rename(self._path)
-        _sync_directory(self._path.parent)
+        sync_directory(part)
         return True
 
     def remove(self) -> None:
@@ -203,7 +215,8 @@ def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make durable which files are in a directory."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 from collections.abc import Callable, Sequence
 
@@ -18,11 +19,21 @@ def make_site(trouble: Callable[[], str | None], metrics: Metrics, metrics_allow
     root = _NotFound()
     root.putChild(b"healthz", _Health(trouble))
     root.putChild(b"metrics", _Metrics(metrics, metrics_allow))
-    site = Site(root)
+    site = Site(root, requestFactory=_Bodiless)
     site.noisy = False
     site.displayTracebacks = False
     site.log = lambda request: None  # type: ignore[method-assign]
     return site
+
+
+class _Bodiless(Request):
+    """Nothing here reads a body, so none is kept; Twisted would write it to a file, however large."""
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = io.BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Forget it."""
 
 
 def _plain(request: Request, status: int, text: str) -> bytes:
@@ -33,7 +44,8 @@ def _plain(request: Request, status: int, text: str) -> bytes:
 
 class _NotFound(Resource):
     def getChild(self, path: bytes, request: Request) -> Resource:
-        return self
+        # Not this one, below which something is: /x/metrics and //metrics would be other names of /metrics.
+        return _NotFound()
 
     def render(self, request: Request) -> bytes:
         return _plain(request, NOT_FOUND, "Not found")

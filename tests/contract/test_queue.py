@@ -258,6 +258,26 @@ def test_after_a_crash_what_was_marked_in_doubt_is_held(engine: Engine) -> None:
     assert event.data["description"]
 
 
+def test_a_lease_that_nobody_has_in_hand_ends_with_its_time(engine: Engine) -> None:
+    lost, kept = enqueue(engine, "a@example.net"), enqueue(engine, "b@example.net")
+    leases = {job.submission: job.lease for job in claim(engine)}
+    in_hand = {(kept.id, leases[kept.id])}
+    assert engine.wait(engine.store.queue.recover_expired(START + 60, in_hand)) == 0
+    assert engine.wait(engine.store.queue.recover_expired(START + 61, in_hand)) == 1
+    assert states(engine) == {"a@example.net": RecipientState.DUE, "b@example.net": RecipientState.LEASED}
+    assert due(engine, START + 61)[0] == ["example.net"]
+    (job,) = claim(engine, at=START + 61)
+    assert (job.submission, job.recipients[0].possible_duplicate) == (lost.id, True)
+
+
+def test_a_lease_that_nobody_has_in_hand_is_held_where_it_was_marked_in_doubt(engine: Engine) -> None:
+    taken = enqueue(engine, "a@example.net", "b@example.net")
+    (job,) = claim(engine)
+    engine.wait(engine.store.queue.mark_in_doubt(taken.id, job.lease, [2]))
+    assert engine.wait(engine.store.queue.recover_expired(START + 61, set())) == 2
+    assert states(engine) == {"a@example.net": RecipientState.DUE, "b@example.net": RecipientState.HELD}
+
+
 def test_a_mark_needs_the_lease_of_every_recipient(engine: Engine) -> None:
     taken = enqueue(engine, "a@example.net", "b@example.org")
     (job,) = claim(engine)

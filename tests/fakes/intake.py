@@ -114,7 +114,7 @@ class FakeSpool:
         if self._store.trouble is not None:
             return fail(self._store.trouble)
         data = b"".join(self._chunks)
-        return succeed(Content(len(data), hashlib.sha256(data).digest(), data))
+        return self._store.finished.addCallback(lambda result: Content(len(data), hashlib.sha256(data).digest(), data))
 
     def abort(self):
         self.aborted = True
@@ -127,6 +127,16 @@ class FakeContentStore:
         self.slow = False
         self.waiting = None
         self.trouble = None
+        self._finished = None
+
+    @property
+    def finished(self):
+        """What :meth:`FakeSpool.finish` waits for: it is there at once, unless a test sets a Deferred."""
+        return succeed(None) if self._finished is None else self._finished
+
+    @finished.setter
+    def finished(self, deferred):
+        self._finished = deferred
 
     def spool(self):
         spool = FakeSpool(self)

@@ -127,6 +127,20 @@ class FakeQueue:
         self.add(self.leased.pop(submission))
         return succeed(None)
 
+    def forget(self, job, lease_until):
+        """A lease that nobody was told of."""
+        self._lease += 1
+        self.leased[job.submission] = job._replace(lease=self._lease, lease_until=lease_until)
+
+    def recover_expired(self, now, in_hand):
+        if self.trouble is not None:
+            return fail(self.trouble)
+        expired = [
+            job for job in self.leased.values() if job.lease_until < now and (job.submission, job.lease) not in in_hand
+        ]
+        self.add(*[self.leased.pop(job.submission) for job in expired])
+        return succeed(len(expired))
+
     def renew(self, submission, lease, lease_until):
         self.renewed.append((submission, lease, lease_until))
         return self._answer(self.ours)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from smtpeter.model.delivery import Job, LeasedRecipient
 from smtpeter.model.event import EventKind
@@ -14,7 +14,7 @@ from smtpeter.store.sqlite.journal import insert_events
 from smtpeter.store.sqlite.rows import DUE, HELD, LEASED, milliseconds, seconds
 
 INLINE = 32 * 1024
-"""Octets.  Content up to this size comes with its job, which saves a journey to a reader for each message."""
+"""Octets.  Content up to this size may come with its job, which saves a journey to a reader for each message."""
 
 _CLAIM = f"""
     UPDATE recipient SET state = {LEASED}, lease = ?, lease_until = ?
@@ -23,19 +23,31 @@ _CLAIM = f"""
         WHERE state < 4 AND state = {DUE} AND domain = ? AND due <= ? ORDER BY due, submission, number LIMIT ?)
     RETURNING submission, number, address, domain, notify, orcpt, attempts, duplicate
 """
-_SUBMISSION = f"""
+_SUBMISSION = """
     SELECT account, reverse_path, ret, envid, body, smtputf8, size, digest, file, submission.time, expires, recipients,
         content.data
-    FROM submission LEFT JOIN content ON content.number = submission.content AND submission.size <= {INLINE}
+    FROM submission LEFT JOIN content ON content.number = submission.content AND submission.size <= ?
     WHERE id = ?
 """
+_LEASED = f"""
+    SELECT submission, number, lease, domain, due, in_doubt FROM recipient WHERE state < 4 AND state = {LEASED}
+"""
+_END_LEASE = "UPDATE recipient SET lease = NULL, lease_until = NULL, in_doubt = 0, duplicate = 1"
 _OURS = f"submission = ? AND state = {LEASED} AND lease = ?"
 
 
 def claim_due(
-    connection: sqlite3.Connection, domains: Sequence[str], limit: int, now: float, lease_until: float
+    connection: sqlite3.Connection,
+    domains: Sequence[str],
+    limit: int,
+    now: float,
+    lease_until: float,
+    inline: int = INLINE,
 ) -> Sequence[Job]:
-    """See :meth:`smtpeter.interfaces.IQueueStore.claim_due`.  Every domain has its share of ``limit``."""
+    """See :meth:`smtpeter.interfaces.IQueueStore.claim_due`.  Every domain has its share of ``limit``.
+
+    Content up to ``inline`` octets comes along.
+    """
     lease = next_lease(connection)
     at, until = milliseconds(now), milliseconds(lease_until)
     claimed: dict[str, list[tuple[int, str, str, str | None, str | None, int, int]]] = {}
@@ -51,7 +63,7 @@ def claim_due(
         for submission, *rest in rows:
             claimed.setdefault(submission, []).append(tuple(rest))
     look_again(connection, looked_at)
-    return [_job(connection, submission, lease, lease_until, rows) for submission, rows in claimed.items()]
+    return [_job(connection, submission, lease, lease_until, rows, inline) for submission, rows in claimed.items()]
 
 
 def next_lease(connection: sqlite3.Connection) -> int:
@@ -68,9 +80,10 @@ def _job(
     lease: int,
     lease_until: float,
     rows: list[tuple[int, str, str, str | None, str | None, int, int]],
+    inline: int,
 ) -> Job:
     (account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, data) = connection.execute(
-        _SUBMISSION, (submission,)
+        _SUBMISSION, (inline, submission)
     ).fetchone()
     return Job(
         submission,
@@ -138,24 +151,26 @@ def release(connection: sqlite3.Connection, submission: str, lease: int) -> None
 
 def recover(connection: sqlite3.Connection, now: float) -> int:
     """See :meth:`smtpeter.interfaces.IQueueStore.recover`."""
+    return _void(connection, connection.execute(_LEASED).fetchall(), milliseconds(now))
+
+
+def recover_expired(connection: sqlite3.Connection, now: float, in_hand: Collection[tuple[str, int]]) -> int:
+    """See :meth:`smtpeter.interfaces.IQueueStore.recover_expired`."""
     at = milliseconds(now)
-    held = connection.execute(
-        f"""
-        UPDATE recipient SET state = {HELD}, lease = NULL, lease_until = NULL, in_doubt = 0, duplicate = 1
-        WHERE state < 4 AND state = {LEASED} AND in_doubt RETURNING submission, number
-        """
-    ).fetchall()
-    reason = {"description": "the server stopped after the final dot and before the answer"}
-    insert_events(connection, [(at, EventKind.HELD, submission, number, reason) for submission, number in sorted(held)])
-    rows = connection.execute(
-        f"""
-        UPDATE recipient SET state = {DUE}, lease = NULL, lease_until = NULL, due = min(due, ?), duplicate = 1
-        WHERE state < 4 AND state = {LEASED} RETURNING domain, due
-        """,
-        (at,),
-    ).fetchall()
-    became_due(connection, _earliest(rows))
-    return len(held) + len(rows)
+    expired = connection.execute(f"{_LEASED} AND lease_until < ?", (at,)).fetchall()
+    return _void(connection, [row for row in expired if (row[0], row[2]) not in in_hand], at)
+
+
+def _void(connection: sqlite3.Connection, rows: Sequence[tuple[str, int, int, str, int, int]], now: int) -> int:
+    """End leases that nobody has any more: (submission, number, lease, domain, due, in doubt) each."""
+    held = sorted((submission, number) for submission, number, _, _, _, in_doubt in rows if in_doubt)
+    again = [(min(due, now), submission, number) for submission, number, _, _, due, in_doubt in rows if not in_doubt]
+    connection.executemany(f"{_END_LEASE}, state = {HELD} WHERE submission = ? AND number = ?", held)
+    reason = {"description": "the attempt was cut off after the final dot and before the answer"}
+    insert_events(connection, [(now, EventKind.HELD, submission, number, reason) for submission, number in held])
+    connection.executemany(f"{_END_LEASE}, state = {DUE}, due = ? WHERE submission = ? AND number = ?", again)
+    became_due(connection, _earliest([(domain, min(due, now)) for _, _, _, domain, due, doubt in rows if not doubt]))
+    return len(rows)
 
 
 def _earliest(rows: Sequence[tuple[str, int]]) -> dict[str, int]:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 
+from smtpeter.errors import ContentCorrupt
 from smtpeter.interfaces import IExecutor
-
-_FIND = "SELECT c.data, s.file FROM submission AS s LEFT JOIN content AS c ON c.number = s.content WHERE s.id = ?"
 
 
 class ContentRows:
@@ -22,8 +21,17 @@ class ContentRows:
         """See the protocol."""
 
         def read(connection: sqlite3.Connection) -> tuple[bytes | None, str | None]:
-            row = connection.execute(_FIND, (submission,)).fetchone()
-            return (None, None) if row is None else (row[0], row[1])
+            row = connection.execute("SELECT content, file FROM submission WHERE id = ?", (submission,)).fetchone()
+            number, file = row or (None, None)
+            if number is None:
+                return None, file
+            try:
+                kept = connection.execute("SELECT data FROM content WHERE number = ?", (number,)).fetchone()
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+                    raise ContentCorrupt(f"the content of {submission} cannot be read: {error}") from error
+                raise
+            return None if kept is None else kept[0], None
 
         return self._executor.read(read)
 

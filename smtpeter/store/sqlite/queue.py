@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -27,6 +27,7 @@ class QueueStore:
         self._executor = executor
         self._content = content
         self._clock = clock
+        self._inline = claim.INLINE
 
     def enqueue(self, submission: Submission) -> Deferred[None]:
         """See the interface."""
@@ -37,14 +38,27 @@ class QueueStore:
         now = self._clock.time()
         return self._executor.write(lambda connection: claim.recover(connection, now))
 
+    def recover_expired(self, now: float, in_hand: Collection[tuple[str, int]]) -> Deferred[int]:
+        """See the interface."""
+        return self._executor.write(lambda connection: claim.recover_expired(connection, now, in_hand))
+
     def due_domains(self, now: float, limit: int) -> Deferred[tuple[Sequence[str], float | None]]:
         """See the interface."""
         return self._executor.read(lambda connection: destinations.due_domains(connection, now, limit))
 
     def claim_due(self, domains: Sequence[str], limit: int, now: float, lease_until: float) -> Deferred[Sequence[Job]]:
         """See the interface."""
-        wanted = tuple(dict.fromkeys(domains))
-        return self._executor.write(lambda connection: claim.claim_due(connection, wanted, limit, now, lease_until))
+        wanted, inline = tuple(dict.fromkeys(domains)), self._inline
+        # If this fails, the next claim does without content: what cannot be read must hold up nothing else.
+        self._inline = -1
+
+        def claimed(jobs: Sequence[Job]) -> Sequence[Job]:
+            self._inline = claim.INLINE
+            return jobs
+
+        return self._executor.write(
+            lambda connection: claim.claim_due(connection, wanted, limit, now, lease_until, inline)
+        ).addCallback(claimed)
 
     def renew(self, submission: str, lease: int, lease_until: float) -> Deferred[bool]:
         """See the interface."""

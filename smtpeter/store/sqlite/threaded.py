@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any
@@ -159,7 +160,8 @@ class ThreadedExecutor:
             except Exception as error:
                 result = Result(error=translate(error))
                 if result.error is not error and connection is not None:
-                    connection.close()
+                    with suppress(Exception):
+                        connection.close()
                     connection = None
             self._call_in_reactor(self._fire, (waiting,), (result,))
         if connection is not None:

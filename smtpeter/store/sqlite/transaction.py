@@ -83,7 +83,7 @@ class Writer:
         if connection is not None:
             try:
                 connection.close()
-            except sqlite3.Error:
+            except Exception:  # the thread that writes must go on, whatever happens
                 pass
 
     def _begin(self) -> sqlite3.Connection:
@@ -96,7 +96,7 @@ class Writer:
         try:
             if self._connection is not None and self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
+        except Exception:
             self.close()
         self._drop_if_trouble(error)
 
@@ -112,8 +112,9 @@ def run_read(connection: sqlite3.Connection, operation: Operation) -> Any:
     try:
         return operation(connection)
     finally:
+        # Nothing was changed, and unlike COMMIT this works after every error.
         if connection.in_transaction:
-            connection.execute("COMMIT")
+            connection.execute("ROLLBACK")
 
 
 def _carry_out(connection: sqlite3.Connection, operations: Sequence[Operation]) -> Sequence[Any]:

@@ -43,6 +43,7 @@ def test_one_recipient_or_one_submission_by_its_id(gateway):
     assert gateway.json("queue", "cancel", first, "--yes") == {"count": 2}
     assert gateway.json("queue", "cancel", first, "--state", "held", "--yes") == {"count": 0}
     assert "is not the id of a message" in gateway.refused("queue", "hold", "everything", "--yes")
+    assert f"there is no message {first}-3" in gateway.refused("queue", "cancel", f"{first}-3", "--yes")
 
 
 @pytest.mark.parametrize("verb", ["retry", "hold", "release", "cancel"])

@@ -95,6 +95,16 @@ def test_the_sender_and_the_account_can_be_chosen(gateway, server):
     assert server.account.email == "second@example.com"
 
 
+def test_without_an_administrator_the_first_account_that_may_send_submits(gateway):
+    gateway.add_account("pending@example.com", state=AccountState.PENDING)
+    gateway.add_account("plain@example.com")
+    with gateway.open() as store:
+        assert send_test._submitter(store, None) == "plain@example.com"
+    gateway.add_account("zoe@example.com", admin=True)
+    with gateway.open() as store:
+        assert send_test._submitter(store, None) == "zoe@example.com"
+
+
 def test_what_is_refused_is_told_in_one_line_and_the_login_ends(gateway, server):
     server.rcpt_reply = (550, b"5.7.1 Not \x1b[2Jyou\nnever")
     refused = gateway.refused("send-test", TO)

@@ -131,8 +131,8 @@ def test_a_sender_in_utf_8() -> None:
     assert submission.envelope.body == "8BITMIME"
 
 
-@pytest.mark.parametrize("error", [KeyError("gone"), ContentCorrupt("bad")])
-def test_a_message_that_is_lost_is_reported_all_the_same(error: Exception) -> None:
+@pytest.mark.parametrize("error", [KeyError("gone"), ContentCorrupt("bad"), StorageUnavailable("a bad sector")])
+def test_a_message_that_cannot_be_read_is_reported_all_the_same(error: Exception) -> None:
     class Lost(FakeContentStore):
         def read(self, submission: str, content: Any) -> Any:
             return fail(error)

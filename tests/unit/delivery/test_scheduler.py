@@ -253,6 +253,18 @@ def test_a_message_past_its_sender_s_limit_is_not_attempted() -> None:
     assert bench.notifier.reports == [("s1", [1, 2])]
 
 
+def test_an_agent_that_raises_loses_no_job() -> None:
+    bench = Bench()
+
+    def broken(job: Job) -> Any:
+        raise ValueError("a bug")
+
+    bench.agent.deliver = broken  # type: ignore[method-assign]
+    bench.queue.add(make_job(), make_job(submission="s2"))
+    bench.start()
+    assert bench.states("s1", "s2") == [RecipientState.DUE] * 2
+
+
 def test_a_job_that_ends_without_outcomes_is_tried_again() -> None:
     bench = Bench()
     bench.agent.deliver = lambda job: fail(ValueError("a bug"))  # type: ignore[method-assign]
@@ -359,6 +371,81 @@ def test_reports_wait_for_the_store_too() -> None:
     bench.notifier.trouble = None
     bench.run(10)
     assert bench.queue.settled[0].notifications == ("report of s1",)
+
+
+def test_a_report_that_cannot_be_kept_holds_up_no_other_outcome() -> None:
+    bench = Bench()
+    bench.agent.outcome = FAILED
+    bench.notifier.trouble = StorageUnavailable("disk")
+    bench.queue.add(make_job())
+    bench.start()
+    bench.agent.outcome = DELIVERED
+    bench.queue.add(make_job(submission="s2"))
+    bench.run(10)
+    assert bench.states("s1", "s2") == [None, RecipientState.DELIVERED]
+    bench.notifier.trouble = None
+    bench.run(31)
+    assert bench.states("s1") == [RecipientState.FAILED]
+
+
+def test_what_cannot_be_released_now_is_given_back_later() -> None:
+    bench = Bench()
+    bench.agent.outcome = None
+    bench.agent.places = 1
+    bench.queue.add(make_job(), make_job(submission="s2"))
+    bench.start()
+    bench.queue.is_paused = True
+    bench.scheduler.generation_changed()
+    assert bench.queue.released == ["s2"]
+
+    bench = Bench()
+    bench.agent.outcome = None
+    bench.agent.places = 1
+    bench.queue.add(make_job(), make_job(submission="s2", recipients=[make_recipient(attempts=2)]))
+    bench.start()
+    bench.queue.is_paused = True
+    paused = bench.queue.paused
+    bench.queue.paused = lambda: succeed(True)  # type: ignore[method-assign]
+    bench.queue.trouble = StorageUnavailable("disk")
+    bench.scheduler.generation_changed()
+    bench.queue.paused = paused  # type: ignore[method-assign]
+    bench.queue.trouble = None
+    bench.run(5)
+    assert [job.submission for _, job in bench.queue.waiting] == ["s2"]
+    assert bench.queue.waiting[0][1].recipients[0].attempts == 2
+
+
+def test_a_lease_that_nobody_has_ends() -> None:
+    bench = Bench(lease=900.0)
+    bench.agent.outcome = None
+    bench.agent.places = 1
+    bench.queue.add(make_job(), make_job(submission="s2"))
+    bench.start()
+    assert [job.submission for job in bench.agent.jobs] == ["s1"]
+    bench.queue.forget(make_job(submission="s3"), lease_until=NOW + 20)
+    leases = {submission: job.lease for submission, job in bench.queue.leased.items()}
+    bench.run(40)
+    assert bench.queue.leased["s3"].lease > leases["s3"]
+    # Those in hand are ours however long it takes, and whatever the clock says.
+    bench.jump = 100_000.0
+    bench.run(40)
+    assert {"s1": leases["s1"], "s2": leases["s2"]}.items() <= {
+        submission: job.lease for submission, job in bench.queue.leased.items()
+    }.items()
+
+
+def test_outcomes_that_wait_for_the_store_keep_their_leases() -> None:
+    bench = Bench()
+    bench.agent.outcome = None
+    bench.queue.add(make_job())
+    bench.start()
+    settle, bench.queue.settle = bench.queue.settle, lambda jobs: fail(StorageUnavailable("disk"))  # type: ignore
+    bench.agent.finish()
+    bench.jump = 100_000.0
+    bench.run(40)
+    bench.queue.settle = settle  # type: ignore[method-assign]
+    bench.run(31)
+    assert bench.states("s1") == [RecipientState.DELIVERED]
 
 
 def test_claiming_goes_on_when_the_store_is_back(log: Any) -> None:

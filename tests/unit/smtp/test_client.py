@@ -357,3 +357,8 @@ def test_quit_waits_a_little_for_its_answer() -> None:
     assert not dialogue.closed
     dialogue.hear(b"221 bye\r\n")
     assert dialogue.closed
+
+
+def test_what_cannot_be_put_to_a_receiver_is_not_said_to_be_its_answer() -> None:
+    outcome = Dialogue(FakeReceiver(ehlo=PLAIN_EHLO)).send(content=b"Subject: x\r\n\r\ncaf\xc3\xa9\r\n")[1]
+    assert (outcome.kind, outcome.enhanced, outcome.remote_mta) == (FAILED, "5.6.3", "")

@@ -180,13 +180,17 @@ def test_a_line_over_64_kib_is_swallowed_to_the_end_of_the_message_and_refused()
     assert codes(scripted.send(b"\r\nRSET\r\nMAIL FROM:<evil@a.test>\r\n.\r\nNOOP\r\n")) == ["554 5.6.0", "250 2.0.0"]
 
 
-def test_early_talker_is_turned_away():
+@pytest.mark.parametrize(
+    ("early", "reason", "code"),
+    [(b"EHLO client.test\r\n", "early talker", "554 5.5.0"), (b"GET / HTTP/1.1\r\n", "HTTP", "221 2.7.0")],
+)
+def test_early_talker_is_turned_away(early, reason, code):
     session = ServerSession("mx.test", LIMITS, encrypted=False)
-    session.receive(b"EHLO client.test\r\n")
+    session.receive(early)
     session.greet()
     event = session.next_event()
-    assert event is not None and event.reason == "early talker"  # type: ignore[union-attr]
-    assert codes(session.take_output()) == ["554 5.5.0"]
+    assert event is not None and event.reason == reason  # type: ignore[union-attr]
+    assert codes(session.take_output()) == [code]
     assert session.next_event() is None and session.take_output() == b""
 
 

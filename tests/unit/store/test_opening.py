@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,18 @@ def test_a_command_does_not_upgrade_under_a_running_server(tmp_path: Path, monke
     reactor.close(store)
     open_for_command(url(tmp_path), tmp_path / "data", FakeClock()).close()
     assert (tmp_path / "db" / "mail.db.backup-schema-1").exists()
+
+
+def test_the_log_stays_the_server_s_whoever_opens_the_store_beside_it(tmp_path: Path) -> None:
+    """Closing any descriptor of the database gives up all locks that this process has on it; then the next command to
+    end would take itself for the last one and remove the log, with everything that is acknowledged from then on."""
+    engine = Threaded(tmp_path)
+    enqueue(engine)
+    log = tmp_path / "mail.db-wal"
+    before = log.stat().st_ino
+    # The server itself, and then a process of its own.
+    engine.wait(open_for_command(f"sqlite://{tmp_path / 'mail.db'}", tmp_path, engine.clock).close())
+    command = f"import sqlite3; c = sqlite3.connect({str(tmp_path / 'mail.db')!r}); c.execute('SELECT 1 FROM event')"
+    subprocess.run([sys.executable, "-c", f"{command}.fetchall(); c.close()"], check=True)
+    assert log.stat().st_ino == before
+    engine.wait(engine.store.close())

@@ -1,0 +1,296 @@
+"""The whole program over ports in memory: how it starts, what it serves, how it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+from dataclasses import replace
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
+
+from smtpeter.auth.keys import load_or_create
+from smtpeter.errors import ConfigError, StorageUnavailable
+from smtpeter.service import SESSION_GRACE, CannotStart, Gateway, refuse_what_cannot_run
+from smtpeter.settings import DemoPorts, Limits, Listen, Tls, demo_settings
+from tests.fakes.reactor import FakeReactor
+from tests.fakes.smtp_connection import Transport
+
+PORTS = DemoPorts()
+
+
+@pytest.fixture(autouse=True)
+def process():
+    """What a start changes of the process."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    os.umask(umask)
+    resource.setrlimit(resource.RLIMIT_NOFILE, files)
+
+
+class Running:
+    def __init__(self, settings):
+        self.reactor = FakeReactor()
+        self.ready = 0
+        self.gateway = Gateway(settings, self.reactor, self._is_ready)
+
+    def _is_ready(self):
+        self.ready += 1
+
+    def start(self):
+        self.gateway.privilegedStartService()
+        self.gateway.startService()
+        return self
+
+    def stop(self):
+        self.reactor.wait_for(self.gateway.stopService())
+
+    def connect(self, port):
+        factory = next(factory for number, factory, *_ in self.reactor.tcpServers if number == port)
+        protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 4000))
+        if protocol is None:
+            return None, None
+        transport = Transport(peerAddress=IPv4Address("TCP", "127.0.0.1", 4000))
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def get(self, path):
+        factory = next(factory for number, factory, *_ in self.reactor.tcpServers if number == PORTS.http)
+        channel = factory.buildProtocol(None)
+        transport = StringTransport(peerAddress=IPv4Address("TCP", "127.0.0.1", 4000))
+        channel.makeConnection(transport)
+        channel.dataReceived(b"GET " + path + b" HTTP/1.0\r\n\r\n")
+        return transport.value()
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return demo_settings(tmp_path / "data")
+
+
+@pytest.fixture
+def running(settings):
+    running = Running(settings).start()
+    yield running
+    running.stop()
+
+
+# --- while it runs ---
+
+
+def test_every_port_is_bound_and_answers(running):
+    assert {number for number, *_ in running.reactor.tcpServers} == set(PORTS)
+    for port in (PORTS.smtp, PORTS.submission):
+        protocol, transport = running.connect(port)
+        assert transport.value() == b"220 localhost ESMTP smtpeter\r\n"
+        protocol.connectionLost()
+    assert running.get(b"/healthz").endswith(b"\r\n\r\nok\n")
+    assert running.ready == 1
+
+
+def test_the_door_with_tls_says_nothing_in_clear(running):
+    protocol, transport = running.connect(PORTS.smtps)
+    assert transport.value() == b""
+    with capturedLogs() as events:
+        protocol.dataReceived(b"EHLO x\r\n")
+        protocol.connectionLost(None)
+    assert b"220" not in transport.value()
+    assert [event["log_level"].name for event in events] == ["info"]
+
+
+def test_numbers_are_shown(running):
+    assert b"smtpeter_smtp_sessions_total" in running.get(b"/metrics")
+
+
+def test_whoever_comes_before_there_is_something_to_serve_is_sent_away(settings):
+    early = Running(settings)
+    early.gateway.privilegedStartService()
+    assert early.connect(PORTS.smtp) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said", "seconds"),
+    [
+        (Limits(command_timeout=5.0), b"", 5),
+        (Limits(data_rate=0, command_timeout=5.0), b"EHLO", 5),
+    ],
+)
+def test_limits_reach_the_sessions(settings, limits, said, seconds):
+    running = Running(replace(settings, limits=limits)).start()
+    protocol, transport = running.connect(PORTS.smtp)
+    protocol.dataReceived(said)
+    running.reactor.advance(seconds - 1)
+    assert not transport.disconnecting
+    running.reactor.advance(1)
+    assert transport.disconnecting and b"421 4.4.2" in transport.value()
+    protocol.connectionLost()
+    assert running.gateway._doors["smtp"].inner._door.timeouts == (5.0, 10.0, limits.data_rate)
+    running.stop()
+
+
+def test_a_full_volume_is_bad_health(running, monkeypatch):
+    class Volume:
+        f_blocks, f_bavail, f_frsize = 1000, 0, 4096
+
+    monkeypatch.setattr(os, "statvfs", lambda directory: Volume)
+    running.reactor.run_calls()
+    running.reactor.advance(5)
+    running.reactor.run_calls()
+    assert b" 503 " in running.get(b"/healthz")
+
+
+# --- a start that fails: one line, and an exit code ---
+
+
+def refused(running):
+    with pytest.raises(CannotStart) as caught:
+        running.start()
+    told = caught.value.code
+    assert isinstance(told, str) and told.startswith("smtpeter: ") and "\n" not in told
+    assert isinstance(caught.value, Exception)  # or twistd would let whoever starts a daemon wait for ever
+    return told
+
+
+def test_a_second_server_is_refused(settings, running):
+    assert "another server is running" in refused(Running(settings))
+
+
+def test_the_wrong_keys_are_refused_before_anything_is_touched(settings, tmp_path):
+    first = Running(settings).start()
+    first.stop()
+    left = settings.data_dir / "content" / "ab" / "a file that another store would not know"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    settings.keys.file.unlink()
+    load_or_create(settings.keys.file)
+    assert "this is not the keys file of this store" in refused(Running(settings))
+    assert left.exists()
+
+
+def test_a_port_that_is_taken_is_named(settings):
+    running = Running(settings)
+
+    def listen(port, *arguments, **keywords):
+        raise CannotListenError("127.0.0.1", port, OSError(98, "Address already in use"))
+
+    running.reactor.listenTCP = listen
+    assert 'listen.smtp: "tcp:2525:interface=127.0.0.1" cannot be listened on: ' in refused(running)
+
+
+@pytest.mark.parametrize(
+    "description", ["foo:1", "tcp", "tcp:x", "systemd:domain=INET:index=0", "ssl:4444", "tcp:1:y=z"]
+)
+def test_what_is_no_endpoint_is_named(settings, description):
+    wrong = replace(settings, listen=Listen((description,), (), (), (), ()))
+    assert f'listen.smtp: "{description}" is not an endpoint description: ' in refused(Running(wrong))
+
+
+def test_a_certificate_that_is_not_there_is_named(settings, tmp_path):
+    tls = Tls(tmp_path / "no.pem", tmp_path / "no.key")
+    assert "tls.certificate: " in refused(Running(replace(settings, tls=tls)))
+
+
+def test_a_directory_that_cannot_be_used_is_named(settings, tmp_path):
+    (tmp_path / "data").touch()
+    assert str(tmp_path / "data") in refused(Running(settings))
+
+
+def test_a_queue_that_cannot_be_recovered_ends_the_start(settings, monkeypatch):
+    monkeypatch.setattr(
+        "smtpeter.store.sqlite.queue.QueueStore.recover", lambda store: fail(StorageUnavailable("disk I/O error"))
+    )
+    assert refused(Running(settings)) == "smtpeter: disk I/O error"
+
+
+def test_a_disk_that_is_full_when_all_is_ready_ends_the_start(settings):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    running = Running(settings)
+    running.gateway._when_ready = full
+    assert "No space left on device" in refused(running)
+
+
+def test_what_this_version_cannot_do_is_refused(settings):
+    with pytest.raises(ConfigError):
+        refuse_what_cannot_run(replace(settings, delivery=replace(settings.delivery, mode="direct")))
+    refuse_what_cannot_run(settings)
+
+
+# --- the end ---
+
+
+def test_the_end_gives_up_the_store_and_comes_once(settings):
+    running = Running(settings).start()
+    ended = running.gateway.stopService()
+    assert running.gateway.stopService() is ended
+    running.reactor.wait_for(ended)
+    with (settings.data_dir / "smtpeter.db.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    Running(settings).start().stop()
+
+
+def test_the_end_of_what_never_began_is_nothing(settings):
+    running = Running(settings)
+    running.reactor.wait_for(running.gateway.stopService())
+    only_bound = Running(settings)
+    only_bound.gateway.privilegedStartService()
+    only_bound.reactor.wait_for(only_bound.gateway.stopService())
+
+
+def test_sessions_are_told_and_those_that_stay_are_cut_before_the_store_closes(settings):
+    running = Running(settings).start()
+    protocol, transport = running.connect(PORTS.smtp)
+    ended = running.gateway.stopService()
+    running.reactor.advance(0)
+    assert transport.value().endswith(b"421 4.3.2 The service is shutting down; try again later\r\n")
+    assert transport.disconnecting and not transport.aborted and not ended.called
+    running.reactor.advance(SESSION_GRACE)
+    assert transport.aborted
+    protocol.connectionLost()
+    running.reactor.wait_for(ended)
+
+
+def test_a_step_of_the_end_that_fails_does_not_keep_the_store_open(settings):
+    running = Running(settings).start()
+    running.gateway._directory.flush = lambda: fail(StorageUnavailable("down"))
+    running.gateway._ports[0].stopListening = lambda: fail(OSError("odd"))
+    with capturedLogs() as events:
+        running.stop()
+    assert len([event for event in events if "while the server stopped" in event["log_format"]]) == 2
+    Running(settings).start().stop()
+
+
+def test_nothing_is_left_in_the_clock_after_the_end(settings):
+    running = Running(settings).start()
+    running.stop()
+    assert running.reactor.getDelayedCalls() == []
+
+
+def test_an_endpoint_that_takes_its_time_is_stopped_too(settings, monkeypatch):
+    waiting = Deferred()
+
+    class Endpoint:
+        def listen(self, factory):
+            return waiting
+
+    monkeypatch.setattr("smtpeter.service.serverFromString", lambda reactor, description: Endpoint())
+    running = Running(replace(settings, listen=Listen(("slow:",), (), (), (), ()))).start()
+
+    class Port:
+        stopped = False
+
+        def stopListening(self):
+            self.stopped = True
+
+    port = Port()
+    waiting.callback(port)
+    running.stop()
+    assert port.stopped
