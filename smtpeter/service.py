@@ -332,6 +332,8 @@ class Gateway(Service):
 
     def _trouble(self) -> str | None:
         """Why mail cannot be accepted now, for /healthz."""
+        if self._stopped is not None:
+            return "stopping"
         if not self._started:
             return "starting"
         return None if self._gate.refusal is None else str(self._gate.refusal)
@@ -370,7 +372,7 @@ class Gateway(Service):
         sessions = self._sessions.stop()
         sessions.addTimeout(SESSION_GRACE, self._reactor, onTimeoutCancel=lambda result, timeout: None)
         await sessions
-        pass
+        self._sessions.abort()
 
     def stopService(self) -> Deferred[None]:
         """Fires when everything has come to its end."""

@@ -10,6 +10,7 @@ import re
 import textwrap
 from binascii import b2a_qp
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from smtpeter.mime.header import find_header_end, read_header
@@ -192,7 +193,7 @@ def _recipient_fields(recipient: ReportedRecipient, smtputf8: bool) -> list[byte
         _field("Status", _status(recipient), smtputf8),
     )
     if recipient.remote_mta:
-        fields.append(_field("Remote-MTA", f"dns; {recipient.remote_mta}", smtputf8))
+        fields.append(_field("Remote-MTA", f"dns; {_mta_name(recipient.remote_mta)}", smtputf8))
     if recipient.diagnostic:
         fields.append(_field("Diagnostic-Code", f"smtp; {recipient.diagnostic}", smtputf8))
     if recipient.last_attempt:
@@ -262,6 +263,15 @@ def _typed_address(kind: str, address: str, smtputf8: bool) -> str:
         if not smtputf8:
             address = "".join(map(_embed_character, address))
     return f"{kind}; {address}"
+
+
+def _mta_name(host: str) -> str:
+    """A host as RFC 3464 section 2.1.3 names it: an address that has no name stands in brackets (RFC 5321)."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
 
 
 def _extract_character(match: re.Match[str]) -> str:

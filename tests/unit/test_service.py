@@ -247,14 +247,16 @@ def test_the_end_of_what_never_began_is_nothing(settings):
 
 def test_sessions_are_told_and_those_that_stay_are_cut_before_the_store_closes(settings):
     running = Running(settings).start()
-    protocol, transport = running.connect(PORTS.smtp)
+    idle, told = running.connect(PORTS.smtp)
+    busy, cut = running.connect(PORTS.smtp)
+    busy._waiting = True  # as it would for an answer of the store
     ended = running.gateway.stopService()
-    running.reactor.advance(0)
-    assert transport.value().endswith(b"421 4.3.2 The service is shutting down; try again later\r\n")
-    assert transport.disconnecting and not transport.aborted and not ended.called
+    assert told.value().endswith(b"421 4.3.2 The service is shutting down; try again later\r\n")
+    assert told.disconnecting and not cut.disconnecting and not ended.called
+    idle.connectionLost()
     running.reactor.advance(SESSION_GRACE)
-    assert transport.aborted
-    protocol.connectionLost()
+    assert cut.aborted
+    busy.connectionLost()
     running.reactor.wait_for(ended)
 
 

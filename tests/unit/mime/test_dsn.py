@@ -193,6 +193,13 @@ def test_machine_part_leaves_out_what_is_not_known() -> None:
     assert bob.keys() == ["Final-Recipient", "Action", "Status"]
 
 
+@pytest.mark.parametrize(
+    ("relay", "name"), [("192.0.2.25", "[192.0.2.25]"), ("2001:db8::25", "[IPv6:2001:db8::25]"), ("mx", "mx")]
+)
+def test_a_host_without_a_name_is_an_address_literal(relay: str, name: str) -> None:
+    assert groups(compose(BOB._replace(remote_mta=relay)))[1]["Remote-MTA"] == f"dns; {name}"
+
+
 def test_each_recipient_has_a_group_of_its_own() -> None:
     _, *recipients = groups(compose(BOB, BOB._replace(address="carol@example.net", status="5.2.2")))
     assert [group["Final-Recipient"] for group in recipients] == [
