@@ -105,7 +105,7 @@ def _ensure_secrets(settings: Settings) -> dict[str, str]:
         pass
     except (ValueError, TypeError, KeyError):
         raise ConfigError(f"{path} is damaged; remove {settings.data_dir} to begin anew") from None
-    keys = load_or_create(settings.keys.file)
+    keys = load_or_create(settings.keys.file, create=not settings.store.is_made)
     store = open_for_command(settings.store.url, settings.data_dir, WallClock())
     try:
         accounts = store.accounts

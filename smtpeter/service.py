@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import resource
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -135,7 +136,7 @@ class Gateway(Service):
                 for description in getattr(self._settings.listen, name):
                     self._listen(name, description, factory)
         except SmtpeterError as error:
-            raise CannotStart(f"smtpeter: {error}") from None
+            raise self._refusal(error) from None
         super().privilegedStartService()
 
     def startService(self) -> None:
@@ -147,7 +148,17 @@ class Gateway(Service):
             self._recover()
             self._begin()
         except (SmtpeterError, OSError) as error:
-            raise CannotStart(f"smtpeter: {error}") from None
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: Exception) -> CannotStart:
+        """Why there is no start, for the log and, by what is returned, for whoever waits for the start.
+
+        Standard error is by now a part of the log, so it is told there too, as it was in the beginning.
+        """
+        line = f"smtpeter: {error}"
+        if sys.__stderr__ is not None and sys.stderr is not sys.__stderr__:
+            print(line, file=sys.__stderr__, flush=True)
+        return CannotStart(line)
 
     def _listen(self, name: str, description: str, factory: Factory) -> None:
         where = f'listen.{name}: "{description}"'
@@ -163,7 +174,7 @@ class Gateway(Service):
     def _open(self) -> None:
         """Put the rooms together."""
         settings, clock, reactor = self._settings, self._clock, self._reactor
-        keys = load_or_create(settings.keys.file)
+        keys = load_or_create(settings.keys.file, create=not settings.store.is_made)
         # Before anything else happens: with the wrong store, all content here would look left behind.
         self._at_once(lambda store: store.accounts.bind_keys(keys.fingerprint))
         tls = self._tls or self._own_certificate()

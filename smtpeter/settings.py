@@ -183,6 +183,11 @@ class StoreSettings:
         """The database file, None where the store is not SQLite."""
         return Path(self.url.removeprefix("sqlite://")) if self.url.startswith("sqlite://") else None
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the database file is there already; never so where the store is not SQLite."""
+        return self.sqlite_file is not None and self.sqlite_file.exists()
+
 
 @dataclass(frozen=True)
 class Delivery:

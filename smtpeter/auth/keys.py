@@ -68,15 +68,20 @@ class KeyRing:
         return f"KeyRing(current={self.current!r}, ids={self.ids!r})"
 
 
-def load_or_create(path: Path) -> KeyRing:
+def load_or_create(path: Path, *, create: bool = True) -> KeyRing:
     """Read the keys file, or make it where there is none; of several processes that make it at once, one wins.
 
-    :raises ConfigError: where it is no keys file, or others could have read or changed it.
+    ``create`` is false where there is a store already: its keys were made with it, and others are of no use.
+
+    :raises ConfigError: where it is no keys file, or others could have read or changed it, or it is lost.
     """
     try:
         return _parse(read_private_file(path), path)
     except FileNotFoundError:
-        pass
+        if not create:
+            raise ConfigError(
+                f"the keys file {path} is missing, and the store was made with it: bring it back from a backup"
+            ) from None
     key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode("ascii")
     try:
         make_directory(path.parent)

@@ -138,8 +138,8 @@ def _inspect_data_directory(settings: Settings) -> Iterator[str]:
 
 def _inspect_keys(settings: Settings) -> Iterator[str]:
     try:
-        if settings.keys.file.exists():
-            load_or_create(settings.keys.file)
+        if settings.keys.file.exists() or settings.store.is_made:
+            load_or_create(settings.keys.file, create=False)
     except OSError as error:
         yield f"keys.file: {settings.keys.file} cannot be read: {error.strerror}"
     except ConfigError as error:

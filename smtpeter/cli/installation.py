@@ -64,7 +64,7 @@ class Installation:
     @cached_property
     def keys(self) -> KeyRing:
         """The keys, made where they are missing.  Only to be asked for while the store is open."""
-        return load_or_create(self.settings.keys.file)
+        return load_or_create(self.settings.keys.file, create=not self.settings.store.is_made)
 
     @contextmanager
     def open(self) -> Iterator[Store]:

@@ -41,8 +41,8 @@ class FailureNotifier:
             return None
         original = await self._read_original(job)
         full = job.ret == "FULL" and 0 < len(original) <= FULL_LIMIT
-        addresses = [job.reverse_path, *(conclusion.recipient.address for conclusion in wanted)]
-        smtputf8 = not all(address.isascii() for address in addresses)
+        # Only where the sender can have it: a report that needs SMTPUTF8 may fail where the message itself did.
+        smtputf8 = not job.reverse_path.isascii()
         id = make_submission_id(int(now * 1000), self._entropy(ENTROPY_BYTES))
         message_id = f"<{id}@{self._hostname}>"
         octets = compose_failure(

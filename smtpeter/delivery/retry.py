@@ -10,7 +10,7 @@ from smtpeter.model.event import Event, EventKind, format_time
 
 CAPTURED = Outcome(OutcomeKind.DELIVERED, text="captured")
 _MISSING = Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "The attempt ended without telling what became of it")
-_OVERDUE = Outcome(OutcomeKind.DEFERRED, 0, "4.4.7", "The time for delivery was over before it could be tried")
+_OVERDUE = Outcome(OutcomeKind.DEFERRED, 0, "4.4.7", "The time for delivery was over")
 
 
 class RetryPolicy(NamedTuple):

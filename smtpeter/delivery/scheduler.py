@@ -77,7 +77,9 @@ class Scheduler(Service):
         self._lease = lease
         self._poll = poll
         self._stop_timeout = stop_timeout
-        self._settler = Settler(queue=queue, notifier=notifier, clock=clock, timers=timers, metrics=metrics)
+        self._settler = Settler(
+            queue=queue, notifier=notifier, clock=clock, timers=timers, metrics=metrics, more_due=self._ring
+        )
         self._ready: deque[Job] = deque()
         self._attempts: set[_Attempt] = set()
         self._claimed = 0  # recipients that are in ready or in attempts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -12,7 +12,7 @@ from smtpeter.delivery.notify import FailureNotifier
 from smtpeter.delivery.retry import Conclusion, failures
 from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IClock, IMetrics, IQueueStore
-from smtpeter.model.delivery import Job, SettledJob
+from smtpeter.model.delivery import Job, RecipientState, SettledJob
 from smtpeter.model.submission import Submission
 
 GATHER = 0.005  # seconds in which ends are gathered before they are written together
@@ -31,18 +31,29 @@ class Ended:
 
 
 class Settler:
-    """Writes down what became of jobs.  What cannot be written now is kept and tried again."""
+    """Writes down what became of jobs.  What cannot be written now is kept and tried again.
+
+    ``more_due`` is called when what was written gave the queue something to do: another attempt, or a report.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, *, queue: IQueueStore, notifier: FailureNotifier, clock: IClock, timers: IReactorTime, metrics: IMetrics
+        self,
+        *,
+        queue: IQueueStore,
+        notifier: FailureNotifier,
+        clock: IClock,
+        timers: IReactorTime,
+        metrics: IMetrics,
+        more_due: Callable[[], None] = lambda: None,
     ) -> None:
         self._queue = queue
         self._notifier = notifier
         self._clock = clock
         self._timers = timers
         self._metrics = metrics
+        self._more_due = more_due
         self._unsettled: list[Ended] = []
         self._writing: Sequence[Ended] = ()
         self._timer: IDelayedCall | None = None
@@ -131,6 +142,8 @@ class Settler:
             jobs.append(SettledJob(ended.job.submission, ended.job.lease, settlements, ended.notifications))
             count += len(settlements)
         settled = await self._queue.settle(jobs) if jobs else 0
+        if any(job.notifications or _is_due_again(job) for job in jobs):
+            self._more_due()
         if settled < count:
             self._metrics.count("settlements_fenced", count - settled)
             self._log.warn(
@@ -154,3 +167,7 @@ class Settler:
             self._log.failure("no report was made: submission={submission}", submission=ended.job.submission)
             return ()
         return () if report is None else (report,)
+
+
+def _is_due_again(job: SettledJob) -> bool:
+    return any(settlement.state is RecipientState.DUE for settlement in job.settlements)

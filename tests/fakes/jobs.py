@@ -54,6 +54,7 @@ class FakeQueue:
         self.is_paused = False
         self.trouble = None
         self.ours = True
+        self.on_report = lambda: None
         self._lease = 0
 
     def add(self, *jobs, due=NOW):
@@ -106,6 +107,8 @@ class FakeQueue:
             del self.leased[settled.submission]
             self.settled.append(settled)
             count += len(settled.settlements)
+            if settled.notifications:
+                self.on_report()
             again = {
                 settlement.number: settlement
                 for settlement in settled.settlements

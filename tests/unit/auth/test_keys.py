@@ -135,3 +135,12 @@ def test_the_file_is_toml_with_a_key_of_256_bits(file):
     load_or_create(file)
     document = tomllib.loads(file.read_text())
     assert len(base64.b64decode(document["keys"][document["current"]])) == 32
+
+
+def test_keys_that_belong_to_a_store_are_not_replaced_when_they_are_lost(tmp_path):
+    path = tmp_path / "keys.toml"
+    with pytest.raises(ConfigError, match="is missing"):
+        load_or_create(path, create=False)
+    assert not path.exists()
+    made = load_or_create(path)
+    assert load_or_create(path, create=False).fingerprint == made.fingerprint

@@ -66,6 +66,13 @@ def test_the_report_is_a_submission_of_its_own() -> None:
     assert "sender@example.org" in message["To"]
 
 
+def test_a_report_of_an_internationalised_recipient_reaches_a_sender_that_is_not() -> None:
+    submission = report(make_job(recipients=(make_recipient(1, address="ñandú@example.net"),)))
+    assert submission is not None
+    assert not submission.envelope.smtputf8
+    assert submission.content.data is not None and submission.content.data.isascii()
+
+
 def test_one_report_tells_of_all_recipients_that_failed() -> None:
     job = make_job(3)
     text = (report(job) or pytest.fail()).content.data

@@ -606,3 +606,21 @@ def test_each_attempt_of_each_recipient_is_one_line(log: Any) -> None:
         3,
     )
     assert first["log_format"].format(**first)
+
+
+def test_a_short_retry_does_not_wait_for_the_poll() -> None:
+    bench = Bench(poll=1000.0)
+    bench.scheduler._policy = RetryPolicy((1.0,))
+    bench.agent.outcome = DEFERRED
+    bench.queue.add(make_job())
+    bench.start().run(1.5)
+    assert len(bench.agent.jobs) == 2
+
+
+def test_a_report_does_not_wait_for_the_poll() -> None:
+    bench = Bench(poll=1000.0)
+    bench.agent.outcome = FAILED
+    bench.queue.add(make_job())
+    bench.queue.on_report = lambda: bench.queue.add(make_job(submission="report"))
+    bench.start().run(0.5)
+    assert [job.submission for job in bench.agent.jobs][-1] == "report"
