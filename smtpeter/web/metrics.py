@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from zope.interface import implementer
 
@@ -26,27 +26,27 @@ _HISTOGRAMS: dict[str, str] = {"delivery_seconds": "How long delivery attempts t
 
 @implementer(IMetrics)
 class Metrics:
-    """Counts, and shows what was counted.  All names begin with ``smtpeter_``."""
+    """Counts, and shows what was counted.  All names begin with ``smtpeter_``.
+
+    Counters are plain numbers, touched by the reactor's thread alone: a lock for each would be felt in every message.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._counters = {
-            name: Counter(f"smtpeter_{name}", text, labels, registry=self._registry)
-            for name, (text, labels) in _COUNTERS.items()
-        }
+        self._counts: dict[tuple[str, ...], int] = {(name,): 0 for name, (_, labels) in _COUNTERS.items() if not labels}
+        self._registry.register(_Counters(self._counts))
         self._histograms = {
             name: Histogram(f"smtpeter_{name}", text, registry=self._registry) for name, text in _HISTOGRAMS.items()
         }
-        self._children: dict[tuple[str, ...], Counter] = {}
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """See :meth:`smtpeter.interfaces.IMetrics.count`."""
         key = (name, *labels.values())
-        child = self._children.get(key)
-        if child is None:
-            counter = self._counters[name]
-            child = self._children[key] = counter.labels(**labels) if labels else counter
-        child.inc(value)
+        if key not in self._counts:
+            if tuple(labels) != _COUNTERS[name][1]:
+                raise ValueError(f"{name} has other labels")
+            self._counts[key] = 0
+        self._counts[key] += value
 
     def observe(self, name: str, seconds: float) -> None:
         """See :meth:`smtpeter.interfaces.IMetrics.observe`."""
@@ -59,6 +59,20 @@ class Metrics:
     def render(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self._registry)
+
+
+class _Counters(Collector):
+    def __init__(self, counts: Mapping[tuple[str, ...], int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        families = {
+            name: CounterMetricFamily(f"smtpeter_{name}", text, labels=labels)
+            for name, (text, labels) in _COUNTERS.items()
+        }
+        for (name, *labels), value in self._counts.items():
+            families[name].add_metric(labels, value)
+        return families.values()
 
 
 class _Gauge(Collector):
