@@ -9,9 +9,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from twisted.internet.defer import Deferred
+from typing import NamedTuple
 
 from smtpeter.auth.keys import load_or_create
 from smtpeter.auth.private_files import make_directory, read_private_file, write_file
@@ -20,7 +18,7 @@ from smtpeter.clock import WallClock
 from smtpeter.errors import ConfigError
 from smtpeter.model.account import AccountState, CredentialKind
 from smtpeter.settings import DemoPorts, Settings, demo_settings
-from smtpeter.store.opening import open_for_command
+from smtpeter.store.opening import open_for_command, result_of
 
 EMAIL = "demo@example.com"
 _SECRETS = "demo.json"
@@ -109,18 +107,18 @@ def _ensure_secrets(settings: Settings) -> dict[str, str]:
     store = open_for_command(settings.store.url, settings.data_dir, WallClock())
     try:
         accounts = store.accounts
-        _done(accounts.bind_keys(keys.fingerprint))
+        result_of(accounts.bind_keys(keys.fingerprint))
         account_password = make_password()
         password_hash = hash_password(account_password)
-        if _done(accounts.account(EMAIL)) is None:
-            _done(accounts.add_account(EMAIL, "Demonstration", True, AccountState.APPROVED, password_hash))
+        if result_of(accounts.account(EMAIL)) is None:
+            result_of(accounts.add_account(EMAIL, "Demonstration", True, AccountState.APPROVED, password_hash))
         else:  # a start that was broken off before its secrets were written
-            _done(accounts.set_password(EMAIL, password_hash))
+            result_of(accounts.set_password(EMAIL, password_hash))
         login, token = make_login(keys), make_token(keys)
         for kind, new in ((CredentialKind.LOGIN, login), (CredentialKind.TOKEN, token)):
-            _done(accounts.add_credential(kind, EMAIL, new.public, new.secret_hash, new.key_id, "demo", ()))
+            result_of(accounts.add_credential(kind, EMAIL, new.public, new.secret_hash, new.key_id, "demo", ()))
     finally:
-        _done(store.close())
+        result_of(store.close())
     made = {
         "email": EMAIL,
         "account_password": account_password,
@@ -130,16 +128,6 @@ def _ensure_secrets(settings: Settings) -> dict[str, str]:
     }
     write_file(path, json.dumps(made, indent=1).encode("ascii"))
     return made
-
-
-def _done(deferred: Deferred[Any]) -> Any:
-    """The result of a Deferred of the store as commands open it: it has always fired."""
-    results: list[Any] = []
-    deferred.addBoth(results.append)
-    result = results[0]
-    if hasattr(result, "raiseException"):
-        result.raiseException()
-    return result
 
 
 def _free_port(first: int, taken: set[int]) -> int:

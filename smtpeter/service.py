@@ -49,7 +49,7 @@ from smtpeter.interfaces import IDeliveryAgent
 from smtpeter.settings import Limits, Settings
 from smtpeter.smtp.client_events import ClientProfile
 from smtpeter.smtp.server import SessionLimits
-from smtpeter.store.opening import Store, open_for_command, open_for_server
+from smtpeter.store.opening import Store, open_for_command, open_for_server, result_of
 from smtpeter.web.metrics import Metrics
 from smtpeter.web.site import make_site
 
@@ -260,12 +260,10 @@ class Gateway(Service):
     def _at_once(self, ask: Callable[[Store], Deferred[Any]]) -> Any:
         """Ask the store for what has to be known before the reactor runs; raises what the store fails with."""
         store = open_for_command(self._settings.store.url, self._settings.data_dir, self._clock)
-        results: list[Any] = []
-        ask(store).addBoth(results.append)
-        store.close()
-        if isinstance(results[0], Failure):
-            results[0].raiseException()
-        return results[0]
+        try:
+            return result_of(ask(store))
+        finally:
+            store.close()
 
     def _own_certificate(self) -> ServerTls:
         directory = self._settings.data_dir / "tls"

@@ -290,7 +290,7 @@ class Settings:
 # --- from a file to the tables --------------------------------------------------------------------------------------
 
 
-def load(path: Path) -> Settings:
+def load(path: Path = DEFAULT_FILE) -> Settings:
     """Read a configuration file.  Relative paths in it start where it lies.
 
     :raises ConfigError: where it cannot be read or is no TOML (one line).
@@ -300,7 +300,9 @@ def load(path: Path) -> Settings:
         with path.open("rb") as file:
             document = tomllib.load(file)
     except FileNotFoundError:
-        raise ConfigError(f"there is no configuration file {path}") from None
+        raise ConfigError(
+            f"there is no configuration file {path}; make it, name another one with --config FILE, or try --demo"
+        ) from None
     except OSError as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

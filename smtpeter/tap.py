@@ -21,7 +21,7 @@ from twisted.python.logfile import LogFile
 
 from smtpeter import __version__
 from smtpeter.demo import Demo, announce, default_directory, prepare_demo
-from smtpeter.errors import ConfigError, SmtpeterError
+from smtpeter.errors import SmtpeterError
 from smtpeter.log import make_observer
 from smtpeter.service import Gateway, refuse_what_cannot_run
 from smtpeter.settings import DEFAULT_FILE, Settings, load
@@ -59,20 +59,10 @@ class Options(usage.Options):
                 self.demo = prepare_demo(Path(self["demo-dir"]) if self["demo-dir"] else default_directory(os.environ))
                 self.settings = self.demo.settings
             else:
-                self.settings = load(self._config_file())
+                self.settings = load(Path(self["config"] or DEFAULT_FILE))
             refuse_what_cannot_run(self.settings)
         except SmtpeterError as error:
             _end(str(error))
-
-    def _config_file(self) -> Path:
-        if self["config"] is not None:
-            return Path(self["config"])
-        if not DEFAULT_FILE.exists():
-            raise ConfigError(
-                f"there is no configuration file {DEFAULT_FILE}; make it, name another one with --config FILE, "
-                "or try --demo"
-            )
-        return DEFAULT_FILE
 
 
 class Program(MultiService):

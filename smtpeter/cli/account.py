@@ -8,11 +8,12 @@ import click
 
 from smtpeter.auth.secrets import hash_password, make_password
 from smtpeter.cli.arguments import address
-from smtpeter.cli.installation import Installation, pass_installation, result_of
+from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import json_option, print_done, print_json, print_secret, print_table
 from smtpeter.errors import NotPossible
 from smtpeter.model.account import AccountState
 from smtpeter.model.event import format_time
+from smtpeter.store.opening import result_of
 
 
 @click.group()

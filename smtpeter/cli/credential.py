@@ -8,12 +8,13 @@ import click
 
 from smtpeter.auth.secrets import make_login, make_token, split_token
 from smtpeter.cli.arguments import address
-from smtpeter.cli.installation import Installation, pass_installation, result_of
+from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import json_option, print_done, print_json, print_secret, print_table, time_or_none
 from smtpeter.cli.switches import feature_options, features_of
 from smtpeter.errors import NotPossible
 from smtpeter.model.account import Credential, CredentialKind
 from smtpeter.model.event import format_time
+from smtpeter.store.opening import result_of
 
 _account_option = click.option("--account", "email", type=address, required=True, help="Whose it is.")
 _whose_option = click.option("--account", "email", type=address, help="Only those of this account.")

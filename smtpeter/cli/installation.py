@@ -7,22 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.private_files import make_directory
 from smtpeter.clock import WallClock
 from smtpeter.demo import ensure_demo
-from smtpeter.errors import ConfigError
 from smtpeter.interfaces import IClock
 from smtpeter.settings import DEFAULT_FILE, Settings, demo_settings, load
-from smtpeter.store.opening import Store, open_for_command
-
-T = TypeVar("T")
+from smtpeter.store.opening import Store, open_for_command, result_of
 
 
 class Installation:
@@ -51,7 +45,7 @@ class Installation:
         :raises ConfigError: where there is no configuration, or it is wrong.
         """
         if self._demo_directory is None:
-            return self._load()
+            return load(self._config or DEFAULT_FILE)
         with acting_as_owner(self._demo_directory):
             return ensure_demo(self._demo_directory).settings
 
@@ -83,29 +77,8 @@ class Installation:
             finally:
                 result_of(store.close())
 
-    def _load(self) -> Settings:
-        if self._config is not None:
-            return load(self._config)
-        if not DEFAULT_FILE.exists():
-            raise ConfigError(
-                f"there is no configuration file {DEFAULT_FILE}; make it, name another one with --config FILE, "
-                "or try --demo"
-            )
-        return load(DEFAULT_FILE)
-
 
 pass_installation = click.make_pass_decorator(Installation)
-
-
-def result_of(deferred: Deferred[T]) -> T:
-    """What a Deferred of the store fired with, or its exception raised: opened for commands, it works at once."""
-    results: list[Any] = []
-    deferred.addBoth(results.append)
-    if not results:
-        raise AssertionError("the store did not answer at once")
-    if isinstance(results[0], Failure):
-        results[0].raiseException()
-    return results[0]  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import click
 
 from smtpeter.cli.arguments import filter_options, named
-from smtpeter.cli.installation import Installation, pass_installation, result_of
+from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import json_option, print_json
 from smtpeter.cli.rows import describe, describe_event, print_message, print_rows
 from smtpeter.errors import NotPossible
 from smtpeter.model.event import JournalEntry
 from smtpeter.model.listing import Filter, MessageRow
-from smtpeter.store.opening import Store
+from smtpeter.store.opening import Store, result_of
 
 _DEFAULT_LIMIT = 100
 _ALL = 2**31 - 1

@@ -7,13 +7,13 @@ import sys
 import click
 
 from smtpeter.cli.arguments import filter_options, named
-from smtpeter.cli.installation import Installation, pass_installation, result_of
+from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import counted, json_option, print_done
 from smtpeter.cli.rows import print_rows
 from smtpeter.errors import NotPossible
 from smtpeter.model.delivery import FINAL_STATES, RecipientState
 from smtpeter.model.listing import CANCEL, HOLD, RELEASE, RETRY, Filter, Verb
-from smtpeter.store.opening import Store
+from smtpeter.store.opening import Store, result_of
 
 STEP = 1000
 _ALL = 2**31 - 1

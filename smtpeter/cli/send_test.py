@@ -15,7 +15,7 @@ import click
 from smtpeter.auth.secrets import make_login
 from smtpeter.cli.arguments import address
 from smtpeter.cli.endpoints import loopback_of, tcp_addresses
-from smtpeter.cli.installation import Installation, pass_installation, result_of
+from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.message import read_messages
 from smtpeter.cli.printing import json_option, print_json
 from smtpeter.cli.rows import describe, describe_event, print_message
@@ -26,7 +26,7 @@ from smtpeter.model.event import JournalEntry
 from smtpeter.model.ids import parse_id
 from smtpeter.model.listing import MessageRow
 from smtpeter.settings import Settings
-from smtpeter.store.opening import Store
+from smtpeter.store.opening import Store, result_of
 
 _SMTP_TIMEOUT = 30.0
 _LOOK_EVERY = 0.2

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -27,6 +28,8 @@ from smtpeter.store.sqlite.journal import EventJournal
 from smtpeter.store.sqlite.queue import QueueStore
 from smtpeter.store.sqlite.rows import milliseconds
 from smtpeter.store.sqlite.threaded import CallInReactor, CallSoon, OnTrouble, ThreadedExecutor
+
+T = TypeVar("T")
 
 _COMMAND_WAITS = 10.0
 _COMMAND_CHECKPOINTS = 1000
@@ -189,3 +192,14 @@ def prepare_database(path: Path, clock: IClock, for_server: bool = True) -> None
         connection.close()
         if lock is not None:
             os.close(lock)
+
+
+def result_of(deferred: Deferred[T]) -> T:
+    """What a Deferred of the store fired with, or its exception raised: opened for commands, it works at once."""
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    if not results:
+        raise AssertionError("the store did not answer at once")
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+    return results[0]  # type: ignore[no-any-return]

@@ -1,5 +1,6 @@
 """Nothing that was acknowledged is lost by kill -9, and duplicates come only from the window of the final dot."""
 
+from tests.integration.gateway import Gateway, send
 from tests.integration.killing import run
 
 
@@ -11,3 +12,24 @@ def test_random_kills_lose_nothing(tmp_path):
     assert result.unexplained == 0, result
     assert result.phantoms <= 4 * result.rounds, result  # the client died with its connection, after its final dot
     assert result.slowest_start < 15, result
+
+
+def test_commands_beside_a_server_take_nothing_from_it(tmp_path):
+    """A command that takes itself for the last user of the database removes the log, and with it what the server says
+    yes to from then on."""
+    gateway = Gateway(tmp_path / "gateway", 'mode = "capture"')
+    login = gateway.add_login()
+    gateway.run("queue", "pause")
+    ids = []
+    try:
+        for _ in range(3):
+            gateway.start()
+            for size in (1, 10_000):  # the second is a file, which the next start looks after
+                gateway.run("queue", "list")
+                with gateway.connect(login) as client:
+                    ids.append(send(client, "a@example.com", ["b@example.net"], (b"y" * 70 + b"\r\n") * size))
+            gateway.run("queue", "pause")
+            gateway.kill()
+        assert {row["id"] for row in gateway.json("queue", "list")} == set(ids)
+    finally:
+        gateway.end()
