@@ -60,6 +60,7 @@ USED_INTERVAL = 30.0
 PURGE_INTERVAL = 60.0
 PURGE_STEP = 200
 SESSION_GRACE = 10.0  # seconds that sessions may take to end when we stop
+STORE_TROUBLE = 10.0  # seconds for which /healthz tells of an error of the store
 CONNECT_TIMEOUT = 30.0
 OPEN_FILES = 65536
 
@@ -121,6 +122,7 @@ class Gateway(Service):
         self._generation = -1
         self._depths: Mapping[str, int] = {}
         self._started = False
+        self._store_failed = -STORE_TROUBLE
         self._stopped: Deferred[None] | None = None
 
     # --- starting ---
@@ -337,6 +339,7 @@ class Gateway(Service):
             pass
 
     def _store_trouble(self, error: Exception) -> None:
+        self._store_failed = self._reactor.seconds()
         self._log.error("the store: {reason}", event="storage", reason=str(error))
 
     def _trouble(self) -> str | None:
@@ -345,7 +348,10 @@ class Gateway(Service):
             return "stopping"
         if not self._started:
             return "starting"
-        return None if self._gate.refusal is None else str(self._gate.refusal)
+        if self._gate.refusal is not None:
+            return str(self._gate.refusal)
+        failing = self._reactor.seconds() - self._store_failed < STORE_TROUBLE
+        return "the store failed a moment ago" if failing else None
 
     def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)

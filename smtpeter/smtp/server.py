@@ -242,7 +242,8 @@ class ServerSession:
         self._output.append(_ENCODED.get(reply) or reply.encode())
 
     def _refuse(self, reply: Reply) -> None:
-        self._errors += 1
+        if reply.category == 5:  # a temporary refusal is our trouble, and no error of the client's
+            self._errors += 1
         self._send(reply)
 
     def _answer(self, reply: Reply) -> bool:

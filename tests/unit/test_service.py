@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs
 
 from smtpeter.auth.keys import load_or_create
 from smtpeter.errors import ConfigError, StorageUnavailable
-from smtpeter.service import SESSION_GRACE, CannotStart, Gateway, refuse_what_cannot_run
+from smtpeter.service import SESSION_GRACE, STORE_TROUBLE, CannotStart, Gateway, refuse_what_cannot_run
 from smtpeter.settings import DemoPorts, Limits, Listen, Tls, demo_settings
 from tests.fakes.reactor import FakeReactor
 from tests.fakes.smtp_connection import Transport
@@ -93,6 +93,13 @@ def test_every_port_is_bound_and_answers(running):
         protocol.connectionLost()
     assert running.get(b"/healthz").endswith(b"\r\n\r\nok\n")
     assert running.ready == 1
+
+
+def test_health_tells_of_a_store_that_fails_and_forgets_it_when_it_does_not(running):
+    running.gateway._store_trouble(StorageUnavailable("disk I/O error"))
+    assert b" 503 " in running.get(b"/healthz")
+    running.reactor.advance(STORE_TROUBLE)
+    assert b" 200 " in running.get(b"/healthz")
 
 
 def test_the_door_with_tls_says_nothing_in_clear(running):

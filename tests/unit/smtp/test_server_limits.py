@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from smtpeter.smtp.events import RecipientEvent
+from smtpeter.model.reply import Reply
+from smtpeter.smtp.events import MailEvent, RecipientEvent
 from tests.fakes.smtp_session import LIMITS, ScriptedSession, codes, in_data, ready
 
 MAIL = b"MAIL FROM:<a@a.test>\r\n"
@@ -29,6 +30,14 @@ def test_every_kind_of_error_counts():
 def test_refusals_of_the_host_count_as_errors():
     output = ready().send(MAIL + b"RCPT TO:<nobody@b.test>\r\n" * 30)
     assert codes(output) == ["250 2.1.0"] + ["550 5.1.1"] * 20 + ["421 4.7.0"]
+
+
+def test_our_own_trouble_is_no_error_of_the_client():
+    scripted = ready(withheld=(MailEvent,))
+    for _ in range(40):
+        scripted.send(MAIL)
+        assert codes(scripted.answer(Reply(452, "4.3.1", "No room"))) == ["452 4.3.1"]
+    assert scripted.closed is None
 
 
 def test_unfit_messages_count_as_errors():
