@@ -109,7 +109,12 @@ def parse_relay(value: object) -> Relay:
         raise ValueError('has to look like "smtp+starttls://user:secret@host:587"')
     if bool(parts.username) != bool(parts.password):
         raise ValueError("has to have both a user and a password, or neither")
+    # Names that only a local resolver knows, such as those of containers, may have underscores.
+    if not is_host_name(parts.hostname.replace("_", "-")) and not _is_address(parts.hostname):
+        raise ValueError("names a host that is neither a host name nor an IP address")
     username, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not f"{username}{password}".isprintable():
+        raise ValueError("has a control character in its user or password")
     return Relay(parts.scheme, parts.hostname, port or _RELAY_PORTS[parts.scheme], username, password)
 
 

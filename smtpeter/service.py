@@ -57,6 +57,7 @@ GENERATION_INTERVAL = 0.5  # what a command changed takes effect within a second
 ROOM_INTERVAL = 5.0
 DEPTHS_INTERVAL = 10.0
 USED_INTERVAL = 30.0
+RENEWAL_INTERVAL = 86400.0
 PURGE_INTERVAL = 60.0
 PURGE_STEP = 200
 SESSION_GRACE = 10.0  # seconds that sessions may take to end when we stop
@@ -291,6 +292,7 @@ class Gateway(Service):
             (DEPTHS_INTERVAL, self._look_at_depths),
             (USED_INTERVAL, self._directory.flush),
             (PURGE_INTERVAL, self._purge),
+            (RENEWAL_INTERVAL, self._renew_certificate),
         ):
             self._repeat(interval, task)
         self._started = True
@@ -299,7 +301,7 @@ class Gateway(Service):
 
     # --- what is done again and again ---
 
-    def _repeat(self, interval: float, task: Callable[[], Deferred[Any]]) -> None:
+    def _repeat(self, interval: float, task: Callable[[], object]) -> None:
         def attempt() -> Deferred[Any]:
             return maybeDeferred(task).addErrback(self._failed_again, task.__name__)
 
@@ -318,6 +320,11 @@ class Gateway(Service):
             self._generation = generation
             self._directory.generation_changed()
             self._scheduler.generation_changed()
+
+    def _renew_certificate(self) -> None:
+        """Our own certificate is made anew in time; :class:`ServerTls` sees that its files changed."""
+        if self._settings.tls.certificate is None:
+            ensure_certificate(self._settings.data_dir / "tls", self._settings.hostname, self._clock.time())
 
     def _look_at_generation(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._look())

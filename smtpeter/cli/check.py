@@ -20,6 +20,9 @@ def check(installation: Installation, as_json: bool) -> None:
     except ConfigError as error:
         findings = Findings(str(error).splitlines(), [])
     problems, warnings = findings
+    file = installation.config_file
+    if file is not None and file.exists() and file.stat().st_mode & 0o007:
+        warnings.append(f"{file} may hold passwords and can be reached by all users: chmod 640 {file}")
     if as_json:
         print_json({"ok": not problems, "problems": problems, "warnings": warnings})
     else:

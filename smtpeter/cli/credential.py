@@ -153,7 +153,8 @@ def list_tokens(installation: Installation, email: str | None, as_json: bool) ->
 def revoke_token(installation: Installation, token: str, as_json: bool) -> None:
     """End a token for ever, within a second: give its public part, as "token list" shows it, or all of it."""
     whole = split_token(token)
-    public = whole[0] if whole else token.removeprefix("smtpeter_")
+    # A token with a slip in it still holds a secret, which is not to be repeated.
+    public = whole[0] if whole else token.removeprefix("smtpeter_").partition("_")[0]
     with installation.open() as store:
         result_of(store.accounts.revoke_credential(CredentialKind.TOKEN, public))
     print_done(as_json, f"token {public} is revoked", {"token": public, "revoked": True})

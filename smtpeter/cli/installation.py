@@ -38,6 +38,11 @@ class Installation:
         self.clock: IClock = clock or WallClock()
         self.installed_features = installed_features
 
+    @property
+    def config_file(self) -> Path | None:
+        """The configuration file, None where it is a demonstration."""
+        return None if self._demo_directory is not None else self._config or DEFAULT_FILE
+
     @cached_property
     def settings(self) -> Settings:
         """The configuration; a demonstration is made where it is missing.
@@ -45,7 +50,7 @@ class Installation:
         :raises ConfigError: where there is no configuration, or it is wrong.
         """
         if self._demo_directory is None:
-            return load(self._config or DEFAULT_FILE)
+            return load(self.config_file or DEFAULT_FILE)
         with acting_as_owner(self._demo_directory):
             return ensure_demo(self._demo_directory).settings
 

@@ -191,9 +191,12 @@ class RelayAgent:
 
     def _failed(self, failure: Failure, connection: RelayConnection, work: _Work) -> None:
         self._log.failure("a delivery failed: submission={submission}", failure, submission=work.job.submission)
-        work.settle_rest(Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "Something went wrong here"))
+        work.fenced = True  # not to be tried again on another connection
         connection.abort("Something went wrong here")
-        self._free(connection, work)
+        if not work.done.called:
+            work.left = [each for each in work.job.recipients if each.number not in work.outcomes]
+            work.settle_rest(Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "Something went wrong here"))
+            self._free(connection, work)
 
     def _transact(self, connection: RelayConnection, work: _Work) -> None:
         if not connection.usable:

@@ -48,6 +48,4 @@ def parse_relay_route(url: str) -> RelayRoute:
         relay = parse_relay(url)
     except ValueError as error:
         raise ConfigError(f"delivery.relay {error}") from None
-    if not f"{relay.username}{relay.password}".isprintable():
-        raise ConfigError("delivery.relay has a control character in its user or password")
     return RelayRoute(relay.host, relay.port, Security(relay.scheme), relay.username, relay.password)

@@ -9,6 +9,14 @@ import re
 from smtpeter.model.reply import clean_text
 
 _WORD = re.compile(r"=\?([A-Za-z0-9_-]{1,40})(?:\*[A-Za-z0-9-]*)?\?([BbQq])\?([!->@-~]*)\?=")
+# Not every codec of Python's is a charset of mail, and some take very long for little: a sender may not choose freely.
+_CHARSETS = {
+    "us-ascii", "utf-8", "utf-7", "utf-16", "utf-16-be", "utf-16-le", "gb2312", "gbk", "gb18030", "big5", "hz-gb-2312",
+    "shift_jis", "euc-jp", "iso-2022-jp", "euc-kr", "ks_c_5601-1987", "iso-2022-kr", "koi8-r", "koi8-u", "tis-620",
+    "macintosh",
+    *(f"iso-8859-{part}" for part in range(1, 17) if part != 12),
+    *(f"windows-{page}" for page in range(1250, 1259)),
+}  # fmt: skip
 _BETWEEN = re.compile(r"(\?=)\s+(=\?)")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
@@ -28,6 +36,8 @@ def decode_field(value: bytes, limit: int = 998) -> str:
 
 def _decode_word(match: re.Match[str]) -> str:
     charset, encoding, text = match.groups()
+    if charset.lower() not in _CHARSETS:
+        return match[0]
     try:
         if encoding in "Bb":
             octets = base64.b64decode(text + "=" * (-len(text) % 4))

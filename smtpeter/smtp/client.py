@@ -52,13 +52,13 @@ class ClientSession(ClientOpening):
     def begin(self, transaction: Transaction) -> None:
         """Start a transaction; only when ``ready``."""
         assert self.ready, "the session is not ready"
+        commands = compose_commands(transaction, self._offers)
         self.ready = False
         self.transactions += 1
         self._transaction = transaction
         self._accepted, self._surplus, self._answered = [], [], 0
         self._heard = self._mail_refused = self._dot_sent = False
         self.stage = "mail"
-        commands = compose_commands(transaction, self._offers)
         self._recipients = commands.recipients
         self._outcomes = {
             # It is we who say so, not the receiver.

@@ -51,9 +51,14 @@ class _NotFound(Resource):
         return _plain(request, NOT_FOUND, "Not found")
 
 
-class _Health(Resource):
-    isLeaf = True
+class _Page(Resource):
+    """One name only: what is below it is not found, so that a proxy's rule for the name is a rule for all of it."""
 
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return _NotFound()
+
+
+class _Health(_Page):
     def __init__(self, trouble: Callable[[], str | None]) -> None:
         super().__init__()
         self._trouble = trouble
@@ -63,9 +68,7 @@ class _Health(Resource):
         return _plain(request, 200, "ok") if trouble is None else _plain(request, SERVICE_UNAVAILABLE, trouble)
 
 
-class _Metrics(Resource):
-    isLeaf = True
-
+class _Metrics(_Page):
     def __init__(self, metrics: Metrics, allow: Sequence[Network]) -> None:
         super().__init__()
         self._metrics = metrics

@@ -35,6 +35,18 @@ def test_not_relays(url):
         parse_relay(url)
 
 
+@pytest.mark.parametrize(
+    "url", ["smtp://user:a%0Ab@host", "smtp://smtp .example", "smtp://a..b", "smtp://us%00er:b@host"]
+)
+def test_attack_relays_that_could_break_a_line_or_never_be_found(url):
+    with pytest.raises(ValueError, match=r"control character|host"):
+        parse_relay(url)
+
+
+def test_a_relay_may_have_a_name_that_only_containers_know():
+    assert parse_relay("smtp://mail_relay:2525").host == "mail_relay"
+
+
 def test_representation_of_a_relay_hides_who_we_are():
     assert repr(parse_relay("smtps://user:hunter2@relay")) == "Relay(smtps://relay:465)"
 

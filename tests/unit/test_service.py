@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import time
 from dataclasses import replace
 
 import pytest
@@ -303,3 +304,19 @@ def test_an_endpoint_that_takes_its_time_is_stopped_too(settings, monkeypatch):
     waiting.callback(port)
     running.stop()
     assert port.stopped
+
+
+def test_our_own_certificate_is_made_anew_in_a_server_that_runs_on(running, settings):
+    certificate = settings.data_dir / "tls" / "fullchain.pem"
+    before = certificate.read_bytes()
+    running.gateway._clock = LaterClock(400 * 86400)
+    running.gateway._renew_certificate()
+    assert certificate.read_bytes() != before
+
+
+class LaterClock:
+    def __init__(self, seconds):
+        self._seconds = seconds
+
+    def time(self):
+        return time.time() + self._seconds

@@ -30,6 +30,7 @@ class Gateway:
         self.config.write_text(
             f'hostname = "mail.example.com"\ndata_dir = "{self.data_dir}"\n[delivery]\nmode = "capture"\n{more}'
         )
+        self.config.chmod(0o640)
 
     def run(self, *arguments, stdin=None):
         return self._runner.invoke(smtpeter, ["--config", str(self.config), *arguments], input=stdin)

@@ -203,3 +203,9 @@ def test_how_this_machine_reaches_itself():
     assert [loopback_of(each) for each in ("", "0.0.0.0", "::", "192.0.2.1")] == [
         "127.0.0.1", "127.0.0.1", "::1", "192.0.2.1",
     ]  # fmt: skip
+
+
+def test_a_configuration_that_everybody_reads_is_warned_about(check, gateway):
+    assert not any("chmod 640" in warning for warning in check()["warnings"])
+    gateway.config.chmod(0o644)
+    assert "chmod 640" in gateway.run("check").stdout

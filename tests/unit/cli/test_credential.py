@@ -113,3 +113,10 @@ def test_revoke_a_token_by_each_of_its_names(gateway, form):
     assert result.exit_code == 0
     assert secret not in result.output
     assert stored(gateway, CredentialKind.TOKEN, public) is None
+
+
+def test_attack_a_token_with_a_slip_in_it_is_not_repeated(gateway):
+    gateway.add_account()
+    token = gateway.json("token", "add", "--account", EMAIL)["token"]
+    for slip in (token + "x", token.replace("smtpeter_", "smtpeter_x")):
+        assert token.split("_")[2] not in gateway.run("token", "revoke", slip).output

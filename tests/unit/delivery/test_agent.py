@@ -465,3 +465,18 @@ def test_stopping_closes_idle_connections() -> None:
     bench.network.move()
     assert stopped == [None]
     assert bench.network.wires[0].receiver.commands[-1] == "QUIT"
+
+
+def test_a_bug_ends_its_own_job_and_takes_no_place_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(connections=1)
+    assert kinds(*bench.deliver(make_job(submission="s1"))) == [DELIVERED]
+
+    def broken(*arguments: Any) -> Any:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("smtpeter.smtp.client.compose_commands", broken)
+        (outcomes,) = bench.deliver(make_job(2, submission="s2"))
+    assert kinds(outcomes) == [DEFERRED, DEFERRED]
+    assert bench.agent.capacity() == Bench(connections=1).agent.capacity()
+    assert kinds(*bench.deliver(make_job(submission="s3"))) == [DELIVERED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import time
 from encodings.aliases import aliases
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtpeter.mime import words
 from smtpeter.mime.words import decode_field
 
 
@@ -116,3 +118,13 @@ def test_hostile_fields_take_no_time(value):
     began = time.process_time()
     decode_field(value)
     assert time.process_time() - began < 0.25
+
+
+def test_attack_a_codec_that_is_no_charset_of_mail_is_not_run():
+    for charset in ("punycode", "idna", "unicode_escape", "rot13", "no-such-charset"):
+        assert decode_field(f"=?{charset}?q?aaaa?=".encode()) == f"=?{charset}?q?aaaa?="
+
+
+@pytest.mark.parametrize("charset", sorted(words._CHARSETS))
+def test_every_charset_of_mail_is_one_that_python_knows(charset):
+    assert codecs.lookup(charset)

@@ -101,3 +101,8 @@ def test_an_error_shows_no_traceback():
     server.metrics.gauge("broken", "x", "y", lambda: 1 / 0)
     status, _, body = server.get(b"/metrics")
     assert status == 500 and b"ZeroDivisionError" not in body
+
+
+@pytest.mark.parametrize("path", [b"/metrics/", b"/metrics/x", b"/healthz/", b"/healthz/x"])
+def test_attack_other_names_do_not_get_around_a_proxys_rule(path):
+    assert Server().get(path)[0] == 404
