@@ -92,7 +92,6 @@ class Postfix:
         name, _, realm = USER.partition("@")
         subprocess.run(["saslpasswd2", "-c", "-p", "-u", realm, name], input=PASSWORD.encode(), check=True)
         shutil.chown(_SASL_DATABASE, "postfix")
-        self._log = directory / "postfix.log"
 
     def start(self, core: str | None) -> None:
         """Start, all its processes on one core."""
@@ -115,10 +114,6 @@ class Postfix:
                 elif int(fields[1]) == master:
                     ticks += sum(map(int, fields[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
-
-    def queued(self) -> int:
-        """How many messages are on its disk."""
-        return sum(len(files) for _, _, files in os.walk(self._queue / "hold"))
 
     def stop(self) -> None:
         """Stop, and throw its queue away."""

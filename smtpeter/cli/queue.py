@@ -12,7 +12,7 @@ from smtpeter.cli.printing import counted, json_option, print_done
 from smtpeter.cli.rows import print_rows
 from smtpeter.errors import NotPossible
 from smtpeter.model.delivery import FINAL_STATES, RecipientState
-from smtpeter.model.listing import CANCEL, HOLD, RELEASE, RETRY, Filter, Verb
+from smtpeter.model.listing import Filter, Verb
 from smtpeter.store.opening import Store, result_of
 
 STEP = 1000
@@ -110,7 +110,7 @@ def _apply(installation: Installation, store: Store, filter: Filter, verb: Verb,
     return done
 
 
-_add_verb(RETRY, "due now", "Attempt again at once what waits for another attempt.")
-_add_verb(HOLD, "held", "Hold what is due, until it is released.")
-_add_verb(RELEASE, "released", "Release what is held: it is due at once.")
-_add_verb(CANCEL, "cancelled", "Cancel what is due or held, for ever.")
+_add_verb(Verb.RETRY, "due now", "Attempt again at once what waits for another attempt.")
+_add_verb(Verb.HOLD, "held", "Hold what is due, until it is released.")
+_add_verb(Verb.RELEASE, "released", "Release what is held: it is due at once.")
+_add_verb(Verb.CANCEL, "cancelled", "Cancel what is due or held, for ever.")

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from smtpeter.errors import NotPossible
-
-_ALIASES = {
-    "inlinizecss": "inlinecss",
-    "clicktracking": "trackclicks",
-    "openstracking": "trackopens",
-    "bouncetracking": "trackbounces",
-}
+from smtpeter.model.switches import canonical_name
 
 
 def feature_options(names: Iterable[str], installed: frozenset[str]) -> tuple[tuple[str, str], ...]:
@@ -21,7 +15,7 @@ def feature_options(names: Iterable[str], installed: frozenset[str]) -> tuple[tu
     """
     options = {}
     for name in names:
-        canonical = _ALIASES.get(name.lower(), name.lower())
+        canonical = canonical_name(name)
         if canonical not in installed:
             raise NotPossible(f"feature {name} is not installed here")
         options[canonical] = "true"

@@ -12,11 +12,9 @@ from typing import NamedTuple
 
 from smtpeter.errors import Refusal
 from smtpeter.mime.words import decode_field
+from smtpeter.model.switches import SWITCHES, canonical_name
 
 _TAG = re.compile(r"[^\s;,]{1,200}")
-_SWITCHES = frozenset(
-    ("inlinecss", "inlinizecss", "trackclicks", "clicktracking", "trackopens", "openstracking", "trackbounces")
-) | {"bouncetracking", "preventscam"}
 _SWITCH_VALUES = frozenset(("true", "false", "1", "0", "yes", "no", "on", "off"))
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 TAGS_LIMIT = 100
@@ -44,7 +42,7 @@ def read_controls(controls: Iterable[tuple[str, bytes]], now: float) -> CoreOpti
             tags = _read_tags(decode_field(value, limit=32768))
         elif name == "maxdelivertime":
             expires = _read_time(decode_field(value), now)
-        elif name in _SWITCHES and decode_field(value).lower() not in _SWITCH_VALUES:
+        elif canonical_name(name) in SWITCHES and decode_field(value).lower() not in _SWITCH_VALUES:
             raise Refusal(554, "5.6.0", f"X-SMTPeter-{name}: write true or false")
         elif name == "images" and decode_field(value).lower() != "default":
             raise Refusal(554, "5.6.0", f"X-SMTPeter-{name}: only default is possible here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NamedTuple
 
 from smtpeter.model.delivery import RecipientState
@@ -46,11 +47,10 @@ class MessageRow(NamedTuple):
     tags: tuple[str, ...]
 
 
-class Verb(str):
-    """A queue verb's name; the constants below are all there are."""
+class Verb(StrEnum):
+    """What an operator may do to recipients in the queue."""
 
-
-RETRY = Verb("retry")
-HOLD = Verb("hold")
-RELEASE = Verb("release")
-CANCEL = Verb("cancel")
+    RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    CANCEL = "cancel"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smtpeter.model.delivery import Job, RecipientState, SettledJob, Settlement
-from smtpeter.model.listing import CANCEL, HOLD, RELEASE, RETRY, Filter
+from smtpeter.model.listing import Filter, Verb
 from tests.contract.engines import ENGINES, START, Engine, claim, enqueue
 
 DOMAINS = ["a.example", "b.example", "c.example"]
@@ -28,7 +28,7 @@ steps = st.one_of(
     ),
     st.tuples(st.just("release"), st.none(), st.none()),
     st.tuples(st.just("recover"), st.none(), st.none()),
-    st.tuples(st.just("apply"), st.sampled_from([RETRY, HOLD, RELEASE, CANCEL]), st.none() | domains),
+    st.tuples(st.just("apply"), st.sampled_from(Verb), st.none() | domains),
 )
 
 
@@ -106,16 +106,17 @@ def take_step(engine: Engine, model: Model, kind: str, first: object, second: ob
             row.state = DUE
     elif kind == "apply":
         fitting = {
-            RETRY: lambda row: row.state is DUE and row.due > START,
-            HOLD: lambda row: row.state is DUE,
-            RELEASE: lambda row: row.state is HELD,
-            CANCEL: lambda row: row.state in (DUE, HELD),
+            Verb.RETRY: lambda row: row.state is DUE and row.due > START,
+            Verb.HOLD: lambda row: row.state is DUE,
+            Verb.RELEASE: lambda row: row.state is HELD,
+            Verb.CANCEL: lambda row: row.state in (DUE, HELD),
         }[first]  # type: ignore[index]
         chosen_rows = [row for row in model.rows.values() if fitting(row) and second in (None, row.domain)]
         assert engine.wait(queue.apply(Filter(domain=second), first, START, 1000)) == len(chosen_rows)  # type: ignore[arg-type]  # fmt: skip
         for row in chosen_rows:
-            row.state = {RETRY: DUE, HOLD: HELD, RELEASE: DUE, CANCEL: RecipientState.CANCELLED}[first]  # type: ignore[index]  # fmt: skip
-            row.due = START if first in (RETRY, RELEASE) else row.due
+            states = {Verb.RETRY: DUE, Verb.HOLD: HELD, Verb.RELEASE: DUE, Verb.CANCEL: RecipientState.CANCELLED}
+            row.state = states[first]  # type: ignore[index]
+            row.due = START if first in (Verb.RETRY, Verb.RELEASE) else row.due
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smtpeter.model.delivery import RecipientState
-from smtpeter.model.listing import CANCEL, Filter
+from smtpeter.model.listing import Filter, Verb
 from smtpeter.model.submission import Submission
 from tests.contract.engines import START, Engine, claim, enqueue, settle
 
@@ -65,7 +65,7 @@ def test_captured_mail_has_its_own_age(engine: Engine) -> None:
 
 def test_cancelled_mail_is_finished_too(engine: Engine) -> None:
     taken = enqueue(engine, "a@example.net", "b@example.net")
-    engine.wait(engine.store.queue.apply(Filter(), CANCEL, START, 10))
+    engine.wait(engine.store.queue.apply(Filter(), Verb.CANCEL, START, 10))
     assert purge(engine, 31) == 1
     assert not has_content(engine, taken)
 

@@ -49,10 +49,6 @@ class DirectExecutor:
         except Exception as error:
             return fail(error)
 
-    def backlog(self) -> int:
-        """How many writes are waiting: none ever is."""
-        return 0
-
     def close(self) -> Deferred[None]:
         """Close the connections."""
         if self._reader is not None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
 from smtpeter.model.ids import recipient_id
-from smtpeter.model.listing import CANCEL, HOLD, RELEASE, RETRY, Filter, MessageRow, Verb
+from smtpeter.model.listing import Filter, MessageRow, Verb
 from smtpeter.store.sqlite.destinations import became_due, look_again
 from smtpeter.store.sqlite.journal import insert_events
 from smtpeter.store.sqlite.rows import (
@@ -45,10 +45,10 @@ class _Change(NamedTuple):
 
 
 _CHANGES: Mapping[Verb, _Change] = {
-    RETRY: _Change("r.due > ?", (DUE,), DUE, True, None),
-    HOLD: _Change("", (DUE,), HELD, False, EventKind.HELD),
-    RELEASE: _Change("", (HELD,), DUE, True, EventKind.RELEASED),
-    CANCEL: _Change("", (DUE, HELD), CANCELLED, False, EventKind.CANCELLED),
+    Verb.RETRY: _Change("r.due > ?", (DUE,), DUE, True, None),
+    Verb.HOLD: _Change("", (DUE,), HELD, False, EventKind.HELD),
+    Verb.RELEASE: _Change("", (HELD,), DUE, True, EventKind.RELEASED),
+    Verb.CANCEL: _Change("", (DUE, HELD), CANCELLED, False, EventKind.CANCELLED),
 }
 
 

@@ -11,7 +11,7 @@ from smtpeter.cli import send_test
 from smtpeter.cli.installation import result_of
 from smtpeter.clock import WallClock
 from smtpeter.model.account import AccountState, CredentialKind
-from smtpeter.model.listing import HOLD, Filter
+from smtpeter.model.listing import Filter, Verb
 from tests.unit.cli.conftest import EMAIL, START
 
 TO = "bob@example.net"
@@ -53,7 +53,7 @@ class Server:
     def data(self, octets):
         id = self.gateway.enqueue(TO, account=self.account.number, data=octets)
         with self.gateway.open() as store:
-            result_of(store.queue.apply(Filter(submission=id), HOLD, START, 1))
+            result_of(store.queue.apply(Filter(submission=id), Verb.HOLD, START, 1))
         return 250, f"2.0.0 Ok, queued as {id}".encode()
 
 
