@@ -3,9 +3,9 @@
  * It is written in C so that the server is what is measured: about 0.03 s of CPU for 1,000 messages of 2 KB.
  *
  *   cc -O2 -o load load.c -lssl -lcrypto -lpthread
- *   ./load PORT USER PASSWORD CONNECTIONS MESSAGES MESSAGES_PER_CONNECTION OCTETS RESUME
+ *   ./load PORT USER PASSWORD CONNECTIONS MESSAGES MESSAGES_PER_CONNECTION OCTETS RESUME [RATE]
  *
- * RESUME 1 offers TLS session resumption.  It prints one line of JSON: messages, errors, seconds, and the median and 99th
+ * RESUME 1 offers TLS session resumption.  RATE is how many messages begin a second; 0: as many as the server takes.  It prints one line of JSON: messages, errors, seconds, and the median and 99th
  * percentile of the time from the final dot to its 250, in milliseconds.
  */
 #include <arpa/inet.h>
@@ -29,6 +29,7 @@ static size_t body_length;
 static SSL_CTX *context;
 static int owner_index;
 static atomic_long next_message, errors;
+static double rate, start_time;
 static double *latencies; /* by message; 0 where there was no 250 */
 
 struct connection {
@@ -122,8 +123,17 @@ static void close_connection(struct connection *c)
     close(c->socket);
 }
 
+/* Wait until it is this message's turn. */
+static void keep_pace(long number)
+{
+    double wait = rate > 0 ? start_time + number / rate - now() : 0;
+    if (wait > 0)
+        usleep(wait * 1e6);
+}
+
 static int send_message(struct connection *c, long number)
 {
+    keep_pace(number);
     char group[512];
     int length = snprintf(group, sizeof group,
                           "MAIL FROM:<sender%ld@example.com>\r\nRCPT TO:<rcpt%ld@example.net>\r\nDATA\r\n",
@@ -190,8 +200,8 @@ static int ascending(const void *a, const void *b)
 
 int main(int count, char **arguments)
 {
-    if (count != 9) {
-        fprintf(stderr, "usage: load PORT USER PASSWORD CONNECTIONS MESSAGES PER_CONNECTION OCTETS RESUME\n");
+    if (count != 9 && count != 10) {
+        fprintf(stderr, "usage: load PORT USER PASSWORD CONNECTIONS MESSAGES PER_CONNECTION OCTETS RESUME [RATE]\n");
         return 2;
     }
     int connections = atoi(arguments[4]);
@@ -199,6 +209,7 @@ int main(int count, char **arguments)
     messages = atol(arguments[5]);
     per_connection = atoi(arguments[6]);
     resume = atoi(arguments[8]);
+    rate = count == 10 ? atof(arguments[9]) : 0;
     prepare(arguments[2], arguments[3], atol(arguments[7]));
     latencies = calloc(messages, sizeof *latencies);
     signal(SIGPIPE, SIG_IGN);
@@ -209,12 +220,12 @@ int main(int count, char **arguments)
         SSL_CTX_sess_set_new_cb(context, keep_session);
 
     pthread_t *threads = calloc(connections, sizeof *threads);
-    double start = now();
+    start_time = now();
     for (int i = 0; i < connections; i++)
         pthread_create(&threads[i], NULL, client, NULL);
     for (int i = 0; i < connections; i++)
         pthread_join(threads[i], NULL);
-    double seconds = now() - start;
+    double seconds = now() - start_time;
 
     long done = 0;
     for (long i = 0; i < messages; i++)

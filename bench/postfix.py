@@ -1,7 +1,7 @@
-"""Postfix as a peer: an instance of its own that takes authenticated mail over TLS into its hold queue.
+"""Postfix with an instance of its own in a directory, and one of those as a peer.
 
-The hold queue is Postfix at its best for accepting: each message is synced, and nothing else is done with it.
-Needs the Debian packages postfix, libsasl2-modules and sasl2-bin, and root.
+The peer takes authenticated mail over TLS into its hold queue, which is Postfix at its best for accepting: each message
+is synced, and nothing else is done with it.  Needs root and the Debian packages postfix, libsasl2-modules, sasl2-bin.
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ _SASL_DATABASE = "/etc/sasldb2"
 
 _MAIN = """
 compatibility_level = 3.6
-queue_directory = {queue}
-data_directory = {data}
+queue_directory = {directory}/queue
+data_directory = {directory}/data
 mail_owner = postfix
 setgid_group = postdrop
 myhostname = localhost
 mydestination =
+alias_maps =
 inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+maillog_file = {directory}/log
+maillog_file_prefixes = {directory}
+"""
+
+_ACCEPTING = """
 smtpd_sasl_auth_enable = yes
 smtpd_sasl_local_domain = localhost
 cyrus_sasl_config_path = {sasl}
@@ -31,21 +38,28 @@ smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {key}
 smtpd_tls_session_cache_database =
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
-smtpd_sender_restrictions = {hold}
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 smtpd_error_sleep_time = 0
 default_process_limit = 200
-maillog_file = /var/log/postfix-bench.log
-{relay}
+"""
+
+_HOLDING = "smtpd_sender_restrictions = check_sender_access static:HOLD\n"
+
+_RELAYING = """
+relayhost = [{host}]:{port}
+smtp_tls_security_level = none
+smtp_destination_concurrency_limit = 20
+smtp_connection_cache_on_demand = yes
 """
 
 _MASTER = """
-127.0.0.1:{port} inet n - n - 200 smtpd -o smtpd_tls_wrappermode=yes
+127.0.0.1:{port} inet n - n - 200 smtpd{options}
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
+tlsproxy unix - - n - 0 tlsproxy
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
@@ -63,45 +77,58 @@ showq unix n - n - - showq
 """
 
 
-class Postfix:
-    """A running instance.  With ``relay`` (host:port) it delivers there instead of holding."""
+class Instance:
+    """One that takes mail by SMTP on 127.0.0.1; ``main`` are further lines of main.cf.
 
-    def __init__(self, directory: Path, port: int, certificate: Path, key: Path, relay: str | None = None) -> None:
+    Postfix's own user has to get as far as ``directory``.
+    """
+
+    def __init__(self, directory: Path, port: int, main: str, *, smtpd_options: str = "") -> None:
         self.port = port
-        self._directory = directory
-        self._config = directory / "etc"
-        self._queue = directory / "queue"
+        self.config = directory / "etc"
+        self.queue = directory / "queue"
+        self.log = directory / "log"
         data = directory / "data"
-        sasl = directory / "sasl"
-        for each in (self._config, self._queue, data, sasl):
+        for each in (self.config, self.queue, data):
             each.mkdir(parents=True)
         directory.chmod(0o755)
         shutil.chown(data, "postfix")
-        relaying = ""
-        if relay is not None:
-            host, _, relay_port = relay.rpartition(":")
-            relaying = f"relayhost = [{host}]:{relay_port}\nsmtp_tls_security_level = none\n"
-            relaying += "smtp_destination_concurrency_limit = 20\nsmtp_connection_cache_on_demand = yes\n"
-        hold = "" if relay else "check_sender_access static:HOLD"
-        main = _MAIN.format(
-            queue=self._queue, data=data, sasl=sasl, certificate=certificate, key=key, relay=relaying, hold=hold
-        )
-        (self._config / "main.cf").write_text(main)
-        (self._config / "master.cf").write_text(_MASTER.format(port=port))
+        (self.config / "main.cf").write_text(_MAIN.format(directory=directory) + main)
+        (self.config / "master.cf").write_text(_MASTER.format(port=port, options=smtpd_options))
+
+    def start(self, core: str | None = None) -> None:
+        """Start, all its processes on one core."""
+        pin = ["taskset", "-c", core] if core else []
+        subprocess.run([*pin, "postfix", "-c", self.config, "start"], check=True, capture_output=True)
+        time.sleep(1)
+
+    def stop(self) -> None:
+        """Stop; what is in its queue stays there."""
+        subprocess.run(["postfix", "-c", self.config, "stop"], check=False, capture_output=True)
+        time.sleep(0.5)
+
+
+class Postfix(Instance):
+    """The peer.  With ``relay`` (host:port) it delivers there instead of holding."""
+
+    def __init__(self, directory: Path, port: int, certificate: Path, key: Path, relay: str | None = None) -> None:
+        sasl = directory / "sasl"
+        sasl.mkdir(parents=True)
         (sasl / "smtpd.conf").write_text("pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\n")
+        main = _ACCEPTING.format(sasl=sasl, certificate=certificate, key=key)
+        if relay is None:
+            main += _HOLDING
+        else:
+            host, _, relay_port = relay.rpartition(":")
+            main += _RELAYING.format(host=host, port=relay_port)
+        super().__init__(directory, port, main, smtpd_options=" -o smtpd_tls_wrappermode=yes")
         name, _, realm = USER.partition("@")
         subprocess.run(["saslpasswd2", "-c", "-p", "-u", realm, name], input=PASSWORD.encode(), check=True)
         shutil.chown(_SASL_DATABASE, "postfix")
 
-    def start(self, core: str | None) -> None:
-        """Start, all its processes on one core."""
-        pin = ["taskset", "-c", core] if core else []
-        subprocess.run([*pin, "postfix", "-c", self._config, "start"], check=True, capture_output=True)
-        time.sleep(1)
-
     def cpu_seconds(self) -> float:
         """CPU time of its processes so far, those that have ended included."""
-        master = int((self._queue / "pid" / "master.pid").read_text())
+        master = int((self.queue / "pid" / "master.pid").read_text())
         ticks = 0
         for process in Path("/proc").iterdir():
             if process.name.isdigit():
@@ -114,8 +141,3 @@ class Postfix:
                 elif int(fields[1]) == master:
                     ticks += sum(map(int, fields[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        """Stop, and throw its queue away."""
-        subprocess.run(["postfix", "-c", self._config, "stop"], check=False, capture_output=True)
-        time.sleep(0.5)

@@ -1,45 +1,48 @@
-"""How fast mail is accepted, beside Postfix in the same run.
+"""How fast mail is accepted and delivered, beside Postfix and aiosmtpd in the same run.
 
     python bench/run.py [--rounds 5] [--only NAME]
 
-The server has one core, the client the other; the servers take turns, and medians and ratios are what counts.  It needs
-a C compiler with OpenSSL's headers, root, and the Debian packages that ``postfix.py`` names; without Postfix only
-smtpeter is measured.
+The server has one core, the client (and the next hop) the other; the servers take turns, and medians and ratios are
+what counts.  It needs a C compiler with OpenSSL's headers, root, and the Debian packages that ``postfix.py`` names.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-import postfix
+from servers import CLIENT_CORE, HERE, Aiosmtpd, Postfix, Server, Sink, Smtpeter
 
-from smtpeter.auth.certificate import ensure_certificate
-
-HERE = Path(__file__).parent
-SERVER_CORE, CLIENT_CORE = "0", "1"
-SMTPETER_PORT, HTTP_PORT, POSTFIX_PORT = 14651, 14680, 14652
+FIRST_PORT, SINK_PORT = 14650, 14690
 
 
 class Work(NamedTuple):
-    """A kind of load: messages of so many octets, so many on a connection."""
+    """A kind of load: messages of so many octets, so many on a connection; ``relay``: until all are delivered."""
 
     name: str
     octets: int
     messages: int
     per_connection: int
     resume: int = 0
+    relay: bool = False
+
+
+class Figures(NamedTuple):
+    """What one round gave: messages a second, CPU seconds for 1,000, and latencies of the 250 in milliseconds."""
+
+    rate: float
+    cpu: float
+    p50: float
+    p99: float
 
 
 WORKS = (
@@ -48,83 +51,9 @@ WORKS = (
     Work("2 KB, one a connection, resumed", 2048, 1500, 1, 1),
     Work("50 KB, reused", 50_000, 2000, 100),
     Work("1 MB, reused", 1_000_000, 150, 25),
+    Work("2 KB, until delivered to a relay", 2048, 4000, 100, relay=True),
+    Work("50 KB, until delivered to a relay", 50_000, 1500, 100, relay=True),
 )
-
-
-class Server(Protocol):
-    """Something to be measured."""
-
-    name: str
-    port: int
-    user: str
-    password: str
-
-    def cpu_seconds(self) -> float:
-        """CPU time of its processes so far."""
-
-    def stop(self) -> None:
-        """End it."""
-
-
-class Smtpeter:
-    """The server in capture mode with its queue paused: accepting only, like Postfix's hold queue."""
-
-    name = "smtpeter"
-    port = SMTPETER_PORT
-
-    def __init__(self, directory: Path) -> None:
-        scripts = Path(sys.executable).parent
-        config = directory / "smtpeter.toml"
-        local = "interface=127.0.0.1"
-        config.write_text(
-            f'hostname = "localhost"\ndata_dir = "{directory / "data"}"\n[listen]\nsmtp = []\nmx = []\nhttps = []\n'
-            f'smtps = ["tcp:{self.port}:{local}"]\nhttp = ["tcp:{HTTP_PORT}:{local}"]\n[delivery]\nmode = "capture"\n'
-        )
-
-        def command(*arguments: str) -> Any:
-            result = subprocess.run(
-                [scripts / "smtpeter", "--config", config, *arguments, "--json"], check=True, capture_output=True
-            )
-            return json.loads(result.stdout)
-
-        command("account", "add", "bench@example.com")
-        login = command("login", "add", "--account", "bench@example.com")
-        self.user, self.password = login["username"], login["password"]
-        command("queue", "pause")
-        self._log = (directory / "log").open("wb")
-        self._process = subprocess.Popen(
-            ["taskset", "-c", SERVER_CORE, scripts / "twistd", "-n", "--pidfile=", "smtpeter", "--config", config],
-            stdout=self._log,
-            stderr=self._log,
-        )
-        for _ in range(100):
-            time.sleep(0.1)
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{HTTP_PORT}/healthz").close()
-                return
-            except OSError:
-                continue
-        raise SystemExit(f"smtpeter did not start, see {self._log.name}")
-
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
-class Postfix(postfix.Postfix):
-    """Postfix, into its hold queue."""
-
-    name = "Postfix"
-    user, password = postfix.USER, postfix.PASSWORD
-
-    def __init__(self, directory: Path) -> None:
-        files = ensure_certificate(directory / "tls", "localhost", time.time())
-        super().__init__(directory / "postfix", POSTFIX_PORT, files.certificate, files.private_key)
-        self.start(SERVER_CORE)
 
 
 def build_client(directory: Path) -> Path:
@@ -135,21 +64,64 @@ def build_client(directory: Path) -> Path:
     return client
 
 
-def measure(client: Path, server: Server, work: Work) -> dict[str, float]:
-    """One round: messages a second, CPU seconds for 1,000, and latencies in milliseconds."""
-    before = server.cpu_seconds()
+def load(client: Path, server: Server, work: Work, *, connections: int = 20, rate: float = 0) -> dict[str, float]:
+    """Let the client send; what it tells.  ``rate``: messages a second, 0 for as many as the server takes."""
+    arguments = (server.port, server.user, server.password, connections, work.messages, work.per_connection,
+                 work.octets, work.resume, rate)  # fmt: skip
     result = subprocess.run(
-        ["taskset", "-c", CLIENT_CORE, client, str(server.port), server.user, server.password.replace(" ", ""), "20",
-         str(work.messages), str(work.per_connection), str(work.octets), str(work.resume)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    answer = json.loads(result.stdout)
-    return {
-        "rate": answer["messages"] / answer["seconds"],
-        "cpu": (server.cpu_seconds() - before) / answer["messages"] * 1000,
-        "p50": answer["p50_ms"],
-        "p99": answer["p99_ms"],
-    }
+        ["taskset", "-c", CLIENT_CORE, client, *map(str, arguments)], check=True, capture_output=True
+    )
+    answer: dict[str, float] = json.loads(result.stdout)
+    return answer
+
+
+def measure(client: Path, server: Server, work: Work) -> Figures:
+    """One round."""
+    before = server.cpu_seconds()
+    start = time.monotonic()
+    answer = load(client, server, work)
+    seconds = answer["seconds"]
+    if work.relay:
+        while server.unfinished():
+            time.sleep(0.02)
+        seconds = time.monotonic() - start
+    cpu = server.cpu_seconds() - before
+    return Figures(answer["messages"] / seconds, cpu / answer["messages"] * 1000, answer["p50_ms"], answer["p99_ms"])
+
+
+def compare(client: Path, servers: list[Server], work: Work, rounds: int) -> dict[str, Figures]:
+    """Let the servers take turns; their medians by name."""
+    results: dict[str, list[Figures]] = {server.name: [] for server in servers}
+    for server in servers:
+        measure(client, server, work._replace(messages=max(20, work.messages // 10)))
+    for _ in range(rounds):
+        for server in servers:
+            results[server.name].append(measure(client, server, work))
+    return {name: Figures(*map(statistics.median, zip(*each, strict=True))) for name, each in results.items()}
+
+
+def show(work: Work, medians: dict[str, Figures]) -> None:
+    """Print a work's lines."""
+    own = medians[Smtpeter.name].rate
+    for name, figures in medians.items():
+        print(
+            f"{work.name:<40}{name:<10}{figures.rate:>8.0f}{figures.cpu:>12.3f}{figures.p50:>9.2f}{figures.p99:>9.2f}"
+            f"{own / figures.rate:>8.2f}",
+            flush=True,
+        )
+
+
+def start_servers(directory: Path, *, relay: str | None) -> list[Server]:
+    """All that can do the work; without Postfix only ours, and aiosmtpd, which delivers nothing."""
+    kinds: list[type[Smtpeter] | type[Postfix] | type[Aiosmtpd]] = [Smtpeter]
+    if shutil.which("postfix") is not None:
+        kinds.append(Postfix)
+    if relay is None:
+        kinds.append(Aiosmtpd)
+    servers: list[Server] = []
+    for number, kind in enumerate(kinds):
+        servers.append(kind(directory / kind.name, FIRST_PORT + 2 * number, relay))
+    return servers
 
 
 def main() -> None:
@@ -160,42 +132,29 @@ def main() -> None:
     directory = Path(tempfile.mkdtemp(prefix="smtpeter-bench-"))
     directory.chmod(0o755)
     client = build_client(directory)
-    kinds: list[type[Any]] = [Smtpeter] if shutil.which("postfix") is None else [Smtpeter, Postfix]
-    servers: list[Server] = []
+    print(f"{'':<40}{'':<10}{'msg/s':>8}{'CPU s/1000':>12}{'p50 ms':>9}{'p99 ms':>9}{'ratio':>8}")
     try:
-        for kind in kinds:
-            (directory / kind.name).mkdir(mode=0o755)
-            servers.append(kind(directory / kind.name))
-        print(f"{'':<40}{'':<10}{'msg/s':>8}{'CPU s/1000':>12}{'p50 ms':>9}{'p99 ms':>9}")
-        for work in WORKS:
-            if arguments.only in work.name:
-                compare(client, servers, work, arguments.rounds)
+        for relay in (False, True):
+            works = [work for work in WORKS if arguments.only in work.name and work.relay == relay]
+            if works:
+                run_all(client, directory / ("relay" if relay else "accept"), works, arguments.rounds, relay=relay)
     finally:
-        for server in servers:
-            server.stop()
         shutil.rmtree(directory)
 
 
-def compare(client: Path, servers: list[Server], work: Work, rounds: int) -> None:
-    """Let the servers take turns, and print their medians."""
-    results: dict[str, list[dict[str, float]]] = {server.name: [] for server in servers}
-    for server in servers:
-        measure(client, server, work._replace(messages=max(20, work.messages // 10)))
-    for _ in range(rounds):
+def run_all(client: Path, directory: Path, works: list[Work], rounds: int, *, relay: bool) -> None:
+    """Works that the same servers do."""
+    directory.mkdir(mode=0o755)
+    sink = Sink(SINK_PORT) if relay else None
+    servers = start_servers(directory, relay=sink.address if sink else None)
+    try:
+        for work in works:
+            show(work, compare(client, servers, work, rounds))
+    finally:
         for server in servers:
-            results[server.name].append(measure(client, server, work))
-    medians = {
-        name: {key: statistics.median(each[key] for each in each_round) for key in each_round[0]}
-        for name, each_round in results.items()
-    }
-    for name, figures in medians.items():
-        print(
-            f"{work.name:<40}{name:<10}{figures['rate']:>8.0f}{figures['cpu']:>12.3f}"
-            f"{figures['p50']:>9.2f}{figures['p99']:>9.2f}",
-            flush=True,
-        )
-    if len(medians) == 2:
-        print(f"{'':<40}{'ratio':<10}{medians['smtpeter']['rate'] / medians['Postfix']['rate']:>8.2f}", flush=True)
+            server.stop()
+        if sink is not None:
+            sink.stop()
 
 
 if __name__ == "__main__":

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.interfaces import ITCPTransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
-from zope.interface import directlyProvides, providedBy
+from zope.interface import implementer
+
+READ_SIZE = 32 * 1024
+"""Octets that are read at once, and that may wait to be sent before we answer no more."""
 
 
+@implementer(ITCPTransport)
 class EagerTransport:
     """Stands before a TCP transport; all but :meth:`write` goes straight to it."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
-        directlyProvides(self, providedBy(transport))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -41,4 +45,5 @@ class EagerTls(TLSMemoryBIOProtocol):
     """TLS over a transport that sends at once."""
 
     def makeConnection(self, transport: Any) -> None:
+        transport.bufferSize = READ_SIZE
         super().makeConnection(EagerTransport(transport))
