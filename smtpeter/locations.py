@@ -51,6 +51,22 @@ def parse_network(value: object) -> Network:
     raise ValueError('is not a network (try "10.0.0.0/8" or "::1")')
 
 
+def network_of(address: str) -> str:
+    """Whom limits by address count as one: an IPv4 address, or the /64 network of an IPv6 address.
+
+    Whoever has one IPv6 address has all those of its network.  What is no IP address stays as it is.
+    """
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+
+
 def parse_resolver(value: object) -> str:
     """``"system"``, or a name server's address and port.
 

@@ -15,15 +15,17 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from smtpeter.auth.attempts import Attempts
 from smtpeter.auth.directory import Directory
 from smtpeter.auth.keys import KeyRing
-from smtpeter.auth.secrets import hash_login, hash_token, split_token, unmatchable_hash, verify_password
+from smtpeter.auth.queue import FairQueue
+from smtpeter.auth.secrets import hash_login, hash_token, split_token, unmatchable_hash, verify_password_gently
 from smtpeter.auth.submitter import Submitter
-from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IClock, ISubmitter, ITokenCredential
+from smtpeter.locations import network_of
 from smtpeter.model.account import Account, AccountState, Credential, CredentialKind
 
 ToThread = Callable[..., Awaitable[Any]]
@@ -31,8 +33,13 @@ SecretHash = Callable[[KeyRing, str, str, str], bytes]
 
 _AT_ONCE = 2
 _WAITING = 64
+_WAITING_EACH = 16
 _REMEMBERED_FOR = 300.0
 _REMEMBERED = 1000
+
+
+class WrongSecret(UnauthorizedLogin):
+    """The name is somebody's, but may not log in with this.  For the log only: clients are told the same as ever."""
 
 
 class Identity(NamedTuple):
@@ -63,7 +70,7 @@ class SecretVerifier:
         if not self._matches(credential, public, secret, hash_secret):
             credential = await self._directory.read_credential(kind, public)
             if not self._matches(credential, public, secret, hash_secret):
-                raise UnauthorizedLogin
+                raise UnauthorizedLogin if credential is None else WrongSecret
         assert credential is not None
         self._directory.note_used(credential.number)
         return Identity(credential.account, credential)
@@ -84,26 +91,29 @@ class PasswordVerifier:
     each message does not cost an argon2 each time.
     """
 
-    def __init__(self, directory: Directory, keys: KeyRing, clock: IClock, defer_to_thread: ToThread) -> None:
+    def __init__(
+        self, directory: Directory, keys: KeyRing, clock: IClock, defer_to_thread: ToThread, attempts: Attempts
+    ) -> None:
         self._directory = directory
         self._clock = clock
+        self._attempts = attempts
         self._defer_to_thread = defer_to_thread
         self._key = keys.derive("remembered password")
         self._remembered: dict[bytes, tuple[str, float]] = {}
-        self._places = DeferredSemaphore(_AT_ONCE)
+        self._queue = FairQueue(_AT_ONCE, _WAITING_EACH, _WAITING)
         self._unmatchable = unmatchable_hash()
 
-    async def verify(self, email: str, password: str) -> Identity:
-        """Whose password this is; fails with UnauthorizedLogin."""
+    async def verify(self, email: str, password: str, address: str) -> Identity:
+        """Whose password this is; fails with UnauthorizedLogin, or with Refusal (454) where too many are checked."""
         email = email.lower()
         mark = hmac.digest(self._key, f"{email}\0{password}".encode(), hashlib.sha256)
         account = await self._recognise(email, mark)
         if account is None:
-            account = await self._directory.read_account(email)
-            password_hash = (account is not None and account.password_hash) or self._unmatchable
-            right = await self._verify_on_thread(password_hash, password)
-            if account is None or not right or account.state is AccountState.SUSPENDED:
+            account, password_hash, right = await self._look_up(email, password, network_of(address))
+            if account is None:
                 raise UnauthorizedLogin
+            if not right or account.state is AccountState.SUSPENDED:
+                raise WrongSecret
             self._remember(mark, password_hash)
         return Identity(account, None)
 
@@ -122,14 +132,16 @@ class PasswordVerifier:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[mark] = (password_hash, self._clock.time() + _REMEMBERED_FOR)
 
-    async def _verify_on_thread(self, password_hash: str, password: str) -> bool:
-        if len(self._places.waiting) >= _WAITING:
-            raise StorageUnavailable("too many passwords are being checked at once")
-        await self._places.acquire()
+    async def _look_up(self, email: str, password: str, network: str) -> tuple[Account | None, str, bool]:
+        """The account, if there is one, the hash of its password, and whether this is the password."""
+        await self._queue.enter(network, known=self._attempts.is_known(network, email))
         try:
-            return bool(await self._defer_to_thread(verify_password, password_hash, password))
+            account = await self._directory.read_account(email)
+            password_hash = (account is not None and account.password_hash) or self._unmatchable
+            right = await self._defer_to_thread(verify_password_gently, password_hash, password)
         finally:
-            self._places.release()
+            self._queue.leave()
+        return account, password_hash, bool(right)
 
 
 @implementer(ICredentialsChecker)
@@ -143,13 +155,14 @@ class PasswordChecker:
         self._passwords = passwords
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
-        return Deferred.fromCoroutine(self._identify(_text(credentials.username), _text(credentials.password)))
+        username, password = _text(credentials.username), _text(credentials.password)
+        return Deferred.fromCoroutine(self._identify(username, password, getattr(credentials, "address", "")))
 
-    async def _identify(self, username: str | None, password: str | None) -> Identity:
+    async def _identify(self, username: str | None, password: str | None, address: str) -> Identity:
         if not username or not password:
             raise UnauthorizedLogin
         if "@" in username:
-            return await self._passwords.verify(username, password)
+            return await self._passwords.verify(username, password, address)
         return await self._secrets.verify(CredentialKind.LOGIN, username.lower(), password, hash_login)
 
 
@@ -187,14 +200,19 @@ class Realm:
 
 
 def build_portal(
-    directory: Directory, keys: KeyRing, clock: IClock, hostname: str, defer_to_thread: ToThread
+    directory: Directory,
+    keys: KeyRing,
+    clock: IClock,
+    hostname: str,
+    defer_to_thread: ToThread,
+    attempts: Attempts,
 ) -> Portal:
-    """The portal that every door uses, for IUsernamePassword and ITokenCredential.
+    """A portal for IUsernamePassword and ITokenCredential.  Doors use it behind a guard that has the same ``attempts``.
 
     ``defer_to_thread(function, *arguments)`` runs a slow function elsewhere and returns a Deferred.
     """
     secrets = SecretVerifier(directory, keys)
-    passwords = PasswordVerifier(directory, keys, clock, defer_to_thread)
+    passwords = PasswordVerifier(directory, keys, clock, defer_to_thread, attempts)
     return Portal(Realm(directory, hostname), [PasswordChecker(secrets, passwords), TokenChecker(secrets)])
 
 

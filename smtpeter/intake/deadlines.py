@@ -7,6 +7,9 @@ from typing import NamedTuple
 RATE_GRACE = 30.0
 """Seconds.  A message may begin as slowly as it likes for so long."""
 
+STRESS_TIMEOUT = 10.0
+"""Seconds.  So long, at the most, may a client be silent while there are hardly any places left for others."""
+
 
 class Timeouts(NamedTuple):
     """Seconds that a command and a TLS handshake may take, and octets a second that a message must bring (0: any)."""
@@ -43,13 +46,16 @@ class Deadlines:
         """Seconds left for the TLS handshake."""
         return self._since + self._timeouts.handshake - now
 
-    def for_command(self, now: float) -> float:
+    def for_command(self, now: float, *, stress: bool = False) -> float:
         """Seconds left for a command."""
-        return self._since + self._timeouts.command - now
+        return self._since + self._patience(stress) - now
 
-    def for_message(self, now: float) -> float:
+    def for_message(self, now: float, *, stress: bool = False) -> float:
         """Seconds left for a message, if nothing more comes."""
-        until = self._heard + self._timeouts.command
+        until = self._heard + self._patience(stress)
         if self._timeouts.data_rate:
             until = min(until, self._since + max(RATE_GRACE, self._octets / self._timeouts.data_rate))
         return until - now
+
+    def _patience(self, stress: bool) -> float:
+        return min(self._timeouts.command, STRESS_TIMEOUT) if stress else self._timeouts.command

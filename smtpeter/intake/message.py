@@ -7,13 +7,20 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 
 from smtpeter.errors import Refusal
+from smtpeter.intake.heading import HeaderRoom, Heading
 from smtpeter.intake.options import NO_OPTIONS, CoreOptions, read_controls
 from smtpeter.interfaces import IContentSpool, ISubmitter
-from smtpeter.mime.header import Header, find_header_end, read_header
+from smtpeter.mime.header import Header, count_fields, read_header
 from smtpeter.mime.trace import Origin, trace_fields
 from smtpeter.mime.words import decode_field
 from smtpeter.model.envelope import Envelope
 from smtpeter.model.submission import Content, Submission
+
+FIELDS = 1000
+"""Fields that a header may have."""
+
+LINES = 10_000
+"""Lines that they may have together."""
 
 
 class MessagePolicy(NamedTuple):
@@ -41,6 +48,7 @@ class IncomingMessage:
         submitter: ISubmitter,
         spool: IContentSpool,
         policy: MessagePolicy,
+        room: HeaderRoom,
     ) -> None:
         self.id = id
         self._now = now
@@ -49,8 +57,8 @@ class IncomingMessage:
         self._submitter = submitter
         self._spool = spool
         self._policy = policy
-        self._head: bytes | None = b""
-        self._header = Header(b"", 0, False, None, b"", ())
+        self._heading: Heading | None = Heading(policy.header_size, room)
+        self._subject = self._message_id = ""
         self._options: CoreOptions = NO_OPTIONS
         self._refusal: Refusal | None = None
 
@@ -58,25 +66,28 @@ class IncomingMessage:
         """Take the next octets; a Deferred asks to wait for it before writing more."""
         if self._refusal is not None:
             return None
-        if self._head is None:
+        if self._heading is None:
             return self._spool.write(octets)
-        searched = len(self._head)
-        head = self._head + octets if searched else octets
-        end = find_header_end(head, searched)
-        if end is None and len(head) <= self._policy.header_size:
-            self._head = head
+        try:
+            found = self._heading.add(octets)
+            return None if found is None else self._take_header(*found)
+        except Refusal as refusal:
+            self._refuse(refusal)
             return None
-        return self._take_header(head, len(head) if end is None else end)
 
     def finish(self) -> Deferred[Submission]:
         """All is there.  Fires with the Submission; fails with the store's errors.
 
         :raises Refusal: where the message is unfit.
         """
-        if self._head is not None and self._refusal is None:
-            written = self._take_header(self._head, len(self._head))
-            if written is not None:
-                written.addErrback(lambda failure: None)  # finish() tells it again
+        if self._heading is not None and self._refusal is None:
+            octets = self._heading.take_all()
+            try:
+                written = self._take_header(octets, len(octets))
+                if written is not None:
+                    written.addErrback(lambda failure: None)  # finish() tells it again
+            except Refusal as refusal:
+                self._refuse(refusal)
         if self._refusal is not None:
             self._spool.abort()
             raise self._refusal
@@ -84,21 +95,21 @@ class IncomingMessage:
 
     def abort(self) -> None:
         """The message will not be taken."""
+        self._forget_heading()
         self._spool.abort()
 
+    def _refuse(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        self._forget_heading()
+
+    def _forget_heading(self) -> None:
+        if self._heading is not None:
+            self._heading.forget()
+            self._heading = None
+
     def _take_header(self, head: bytes, end: int) -> Deferred[None] | None:
-        self._head = None
-        try:
-            if end > self._policy.header_size:
-                raise Refusal(554, "5.6.0", f"The header is larger than {self._policy.header_size} octets")
-            header = self._header = read_header(head[:end])
-            if header.received > self._policy.received_fields:
-                raise Refusal(554, "5.4.6", "Too many hops: the message seems to go in a circle")
-            if header.controls:
-                self._options = read_controls(header.controls, self._now)
-        except Refusal as refusal:
-            self._refusal = refusal
-            return None
+        self._forget_heading()
+        header = self._read_header(head[:end])
         recipients = self._envelope.recipients
         fields = trace_fields(
             self._origin,
@@ -111,11 +122,27 @@ class IncomingMessage:
         )
         # A body without any header needs the empty line, lest its first lines be read as fields.
         gap = b"\r\n" if end == 0 and not head.startswith(b"\r\n") else b""
+        # Of what is written nothing but these is kept.
+        self._subject = decode_field(header.subject) if header.subject else ""
+        self._message_id = (
+            f"<{self.id}@{self._policy.hostname}>"
+            if header.message_id is None
+            else decode_field(header.message_id, limit=998)
+        )
         return self._spool.write(b"".join((fields, header.block, gap, head[end:])))
 
+    def _read_header(self, block: bytes) -> Header:
+        fields, lines = count_fields(block)
+        if fields > FIELDS or lines > LINES:
+            raise Refusal(554, "5.6.0", f"The header has more than {FIELDS} fields, or {LINES} lines")
+        header = read_header(block)
+        if header.received > self._policy.received_fields:
+            raise Refusal(554, "5.4.6", "Too many hops: the message seems to go in a circle")
+        if header.controls:
+            self._options = read_controls(header.controls, self._now)
+        return header
+
     def _submission(self, content: Content) -> Submission:
-        header = self._header
-        message_id = header.message_id
         return Submission(
             id=self.id,
             account=self._submitter.account.number,
@@ -126,9 +153,7 @@ class IncomingMessage:
             time=self._now,
             due=self._now,
             expires=self._options.expires or self._now + self._policy.expire,
-            subject=decode_field(header.subject) if header.subject else "",
-            message_id=(
-                f"<{self.id}@{self._policy.hostname}>" if message_id is None else decode_field(message_id, limit=998)
-            ),
+            subject=self._subject,
+            message_id=self._message_id,
             tags=self._options.tags,
         )

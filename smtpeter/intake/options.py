@@ -33,11 +33,12 @@ NO_OPTIONS = CoreOptions()
 def read_controls(controls: Iterable[tuple[str, bytes]], now: float) -> CoreOptions:
     """Read the fields that concern the core.  Those of features only have to be readable; unknown ones are ignored.
 
-    A value that cannot be read is refused with the field's name: 554 5.6.0.
+    Of several fields with the same name the last one counts.  A value that cannot be read is refused with the field's
+    name: 554 5.6.0.
     """
     tags: tuple[str, ...] = ()
     expires: float | None = None
-    for name, value in controls:
+    for name, value in dict(controls).items():
         if name == "tags":
             tags = _read_tags(decode_field(value, limit=32768))
         elif name == "maxdelivertime":

@@ -11,6 +11,7 @@ _INTERESTING = re.compile(
     rb"^(received|date|message-id|subject|bcc|resent-bcc|x-smtpeter-[!-9;-~]*)[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
 _CONTROL_PREFIX = b"x-smtpeter-"
+_FIELD_END = re.compile(rb"\r\n(?![ \t])")
 
 
 class Header(NamedTuple):
@@ -29,7 +30,7 @@ class Header(NamedTuple):
     controls: tuple[tuple[str, bytes], ...]
 
 
-def find_header_end(content: bytes, start: int = 0) -> int | None:
+def find_header_end(content: bytes | bytearray, start: int = 0) -> int | None:
     """Where the header ends: the offset just behind the CRLF of its last line, None while that cannot be told.
 
     ``start`` is the length of a shorter ``content`` that was searched before.  0 means that there is no header at all.
@@ -40,7 +41,7 @@ def find_header_end(content: bytes, start: int = 0) -> int | None:
     return end + 2 if end >= 0 else None
 
 
-def _may_begin_header(content: bytes) -> bool:
+def _may_begin_header(content: bytes | bytearray) -> bool:
     end = content.find(b"\r\n")
     if end < 0:
         return True
@@ -79,9 +80,13 @@ def read_header(block: bytes) -> Header:
     return Header(block, received, has_date, message_id, subject, tuple(controls))
 
 
+def count_fields(block: bytes) -> tuple[int, int]:
+    """How many fields a header block has, and how many lines; cheap, so that what is too much is never read."""
+    lines = block.count(b"\r\n")
+    return lines - block.count(b"\r\n ") - block.count(b"\r\n\t"), lines
+
+
 def _field_end(block: bytes, start: int) -> int:
     """The offset behind the CRLF of a field, its folded lines included (RFC 5322 section 2.2.3)."""
-    end = block.find(b"\r\n", start)
-    while end >= 0 and block[end + 2 : end + 3] in (b" ", b"\t"):
-        end = block.find(b"\r\n", end + 2)
-    return len(block) if end < 0 else end + 2
+    end = _FIELD_END.search(block, start)
+    return len(block) if end is None else end.end()

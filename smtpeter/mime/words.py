@@ -26,6 +26,8 @@ def decode_field(value: bytes, limit: int = 998) -> str:
 
     Never fails, and what comes out can be stored, logged and shown on one line whatever the words spell.
     """
+    # A character has at most four octets, and a fold of two stands before at least one: more is not looked at.
+    value = value.lstrip()[: 6 * limit]
     text = _FOLD.sub(b"", value).decode("utf-8", "replace").strip()[:limit]
     if "=?" in text:
         text = _WORD.sub(_decode_word, _BETWEEN.sub(r"\1\2", text))

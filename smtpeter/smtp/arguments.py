@@ -21,7 +21,7 @@ def read_mail(argument: str, size_limit: int) -> tuple[Envelope, int]:
             case "SIZE":
                 size = _announced_size(value, size_limit)
             case "BODY":
-                body = (value or "").upper()
+                body = grammar.upper(value or "")
                 if body not in ("7BIT", "8BITMIME"):
                     raise Refusal(501, "5.5.4", "BODY must be 7BIT or 8BITMIME")
             case "SMTPUTF8":
@@ -29,7 +29,7 @@ def read_mail(argument: str, size_limit: int) -> tuple[Envelope, int]:
                     raise Refusal(501, "5.5.4", "SMTPUTF8 takes no value")
                 smtputf8 = True
             case "RET":
-                ret = (value or "").upper()
+                ret = grammar.upper(value or "")
                 if ret not in ("FULL", "HDRS"):
                     raise Refusal(501, "5.5.4", "RET must be FULL or HDRS")
             case "ENVID":

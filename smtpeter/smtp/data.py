@@ -23,8 +23,9 @@ class DataFault(Enum):
 class DataDecoder:
     """Takes the stream after 354 in pieces of any size.
 
-    ``fault`` is set as soon as the message is known to be unfit; from then on nothing more comes out of it.  ``size``
-    counts the octets that came out (RFC 1870: without the stuffed dots and the final line).
+    ``fault`` is set as soon as the message is known to be unfit; from then on nothing more comes out of it.  Where
+    there are several, it is in the end the worst of them, however the stream was cut.  ``size`` counts the octets
+    without the stuffed dots and the final line (RFC 1870).
     """
 
     def __init__(self, size_limit: int) -> None:
@@ -52,7 +53,7 @@ class DataDecoder:
         return self._emit(data[:cut]), None
 
     def _emit(self, piece: bytes) -> bytes:
-        if not piece or self.fault is not None:
+        if not piece or self.fault is DataFault.BARE_NEWLINE:
             return b""
         unbroken = piece.replace(b"\r\n", b"")
         if b"\n" in unbroken or b"\r" in unbroken or b"\0" in unbroken:
@@ -62,15 +63,13 @@ class DataDecoder:
             piece = piece.replace(b"\r\n.", b"\r\n")
         if not self._lines_fit(piece):
             self.fault = DataFault.LINE_TOO_LONG
-            return b""
         if self._first:
             self._first = False
             piece = piece[2:]
         self.size += len(piece)
-        if self.size > self._size_limit:
+        if self.size > self._size_limit and self.fault is None:
             self.fault = DataFault.TOO_LARGE
-            return b""
-        return piece
+        return piece if self.fault is None else b""
 
     def _lines_fit(self, piece: bytes) -> bool:
         """Whether no line is over the limit, its CRLF and a stuffed dot not counted (RFC 5321 section 4.5.3.1.6)."""

@@ -53,10 +53,25 @@ class StartTlsEvent(NamedTuple):
     """Send the output, start TLS, then call :meth:`smtpeter.smtp.server.ServerSession.tls_started`; wants no answer."""
 
 
+class TurnOverEvent(NamedTuple):
+    """So many commands were answered at once that others should have their turn: send the output, and ask for the next
+    event a little later.  Wants no answer."""
+
+
 class CloseEvent(NamedTuple):
     """Send the output and close the connection; wants no answer.  ``reason`` is for the log."""
 
     reason: str
 
 
-Event = AuthEvent | MailEvent | RecipientEvent | DataEvent | ContentEvent | EndEvent | StartTlsEvent | CloseEvent
+Event = (
+    AuthEvent
+    | MailEvent
+    | RecipientEvent
+    | DataEvent
+    | ContentEvent
+    | EndEvent
+    | StartTlsEvent
+    | TurnOverEvent
+    | CloseEvent
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+_BEGINNING = 16
+
 
 class LineFault(Enum):
     """Why a line cannot be read as a command."""
@@ -15,10 +17,12 @@ class LineFault(Enum):
 class LineBuffer:
     """Keeps what has come in until it is asked for, as lines or as it is.
 
-    A line over the limit is thrown away as it comes, so that no more than one limit of it is ever kept.
+    A line over the limit is thrown away as it comes, so that no more than one limit of it is ever kept; ``beginning``
+    is what it began with.  Nothing is kept alive of what was taken.
     """
 
     def __init__(self) -> None:
+        self.beginning = b""
         self._data = b""
         self._position = 0
         self._discarding = False
@@ -45,16 +49,24 @@ class LineBuffer:
         """
         end = self._data.find(b"\n", self._position)
         if end < 0:
-            if len(self) > limit:
-                self._discarding = True
-                self._data = b""
-                self._position = 0
+            self._wait_for_more(limit)
             return None
         line = self._data[self._position : end + 1]
         self._position = end + 1
         if self._discarding or len(line) > limit:
+            if not self._discarding:
+                self.beginning = line[:_BEGINNING]
             self._discarding = False
             return LineFault.TOO_LONG
         if not line.endswith(b"\r\n") or b"\r" in line[:-2] or b"\0" in line:
             return LineFault.BARE_NEWLINE
         return line[:-2]
+
+    def _wait_for_more(self, limit: int) -> None:
+        self._data = self._data[self._position :]
+        self._position = 0
+        if len(self._data) > limit:
+            if not self._discarding:
+                self.beginning = self._data[:_BEGINNING]
+            self._discarding = True
+            self._data = b""

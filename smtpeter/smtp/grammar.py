@@ -40,6 +40,11 @@ _UNFIT = frozenset(("Cc", "Zl", "Zp", "Zs"))  # Unicode's categories of controls
 _ORCPT_TYPE = re.compile(r"[A-Za-z0-9!#$%&'*/?^_`{|}~.-]+")
 
 
+def upper(word: str) -> str:
+    """A word of the protocol in upper case.  Only ASCII is changed: ``str.upper`` makes ASCII of "ı" and "ﬆ" too."""
+    return word.upper() if word.isascii() else word
+
+
 class PathRole:
     """The replies that belong to one of the two commands that carry a path."""
 
@@ -191,7 +196,7 @@ def check_orcpt(value: str | None) -> str:
 
 def check_notify(value: str | None) -> str:
     """NOTIFY: NEVER alone, or a list of SUCCESS, FAILURE and DELAY, answered in that order (RFC 3461 section 4.1)."""
-    words = (value or "").upper().split(",")
+    words = upper(value or "").split(",")
     if words == ["NEVER"]:
         return "NEVER"
     order = ("SUCCESS", "FAILURE", "DELAY")

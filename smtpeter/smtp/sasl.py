@@ -7,7 +7,9 @@ import binascii
 from typing import NamedTuple
 
 from smtpeter.errors import Refusal
+from smtpeter.smtp.grammar import upper
 
+AUTH_LINE_LIMIT = 12288  # octets of a line with its CRLF: RFC 4954 section 4
 USERNAME_CHALLENGE = base64.b64encode(b"Username:").decode("ascii")
 PASSWORD_CHALLENGE = base64.b64encode(b"Password:").decode("ascii")
 
@@ -64,8 +66,44 @@ class LoginExchange:
         return Credentials(self._username, _text(response))
 
 
-Exchange = PlainExchange | LoginExchange
-MECHANISMS: dict[str, type[PlainExchange] | type[LoginExchange]] = {"PLAIN": PlainExchange, "LOGIN": LoginExchange}
+_MECHANISMS: dict[str, type[PlainExchange] | type[LoginExchange]] = {"PLAIN": PlainExchange, "LOGIN": LoginExchange}
+
+
+class Authentication:
+    """AUTH in one session: the exchange that is under way, if any.  Whatever fails ends it."""
+
+    def __init__(self) -> None:
+        self._exchange: PlainExchange | LoginExchange | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the next line is a response, and no command."""
+        return self._exchange is not None
+
+    def begin(self, argument: str) -> Challenge | Credentials:
+        """Start with what stands behind AUTH: a mechanism and perhaps an initial response."""
+        name, _, initial = argument.strip().partition(" ")
+        if not name:
+            raise Refusal(501, "5.5.4", "Name a mechanism: AUTH PLAIN or AUTH LOGIN")
+        mechanism = _MECHANISMS.get(upper(name))
+        if mechanism is None:
+            raise Refusal(504, "5.5.4", "This mechanism is not offered; use PLAIN or LOGIN")
+        exchange = mechanism()
+        result = exchange.begin(decode_response(initial.strip()) if initial else None)
+        self._exchange = exchange if isinstance(result, Challenge) else None
+        return result
+
+    def answer(self, text: str) -> Challenge | Credentials:
+        """Read a response."""
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None, "no exchange is under way"
+        result = exchange.answer(decode_response(text))
+        self._exchange = exchange if isinstance(result, Challenge) else None
+        return result
+
+    def give_up(self) -> None:
+        """End the exchange that is under way."""
+        self._exchange = None
 
 
 def decode_response(text: str) -> bytes:

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from smtpeter.errors import Refusal
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.reply import Reply
+from smtpeter.smtp import answers
 from smtpeter.smtp.arguments import read_mail, read_rcpt
-from smtpeter.smtp.data import DataDecoder, DataFault
+from smtpeter.smtp.data import DataDecoder
 from smtpeter.smtp.events import (
     AuthEvent,
     CloseEvent,
@@ -26,12 +27,16 @@ from smtpeter.smtp.events import (
     MailEvent,
     RecipientEvent,
     StartTlsEvent,
+    TurnOverEvent,
 )
 from smtpeter.smtp.framing import LineBuffer, LineFault
-from smtpeter.smtp.grammar import DOMAIN_LIMIT
-from smtpeter.smtp.sasl import MECHANISMS, Challenge, Credentials, Exchange, decode_response
+from smtpeter.smtp.grammar import DOMAIN_LIMIT, upper
+from smtpeter.smtp.sasl import AUTH_LINE_LIMIT, Authentication, Challenge, Credentials
 
-AUTH_LINE_LIMIT = 12288  # RFC 4954 section 4
+_TURN = 50
+"""How many short commands are looked at before others have their turn; what may take longer counts as several."""
+_MESSAGE_COSTS = 10
+_UNICODE_COSTS = 25  # the tables of international domain names are slow
 
 
 class SessionLimits(NamedTuple):
@@ -45,25 +50,10 @@ class SessionLimits(NamedTuple):
     junk_commands: int
 
 
-OK = Reply(250, "2.0.0", "Ok")
-SENDER_OK = Reply(250, "2.1.0", "Ok")
-RECIPIENT_OK = Reply(250, "2.1.5", "Ok")
-START_DATA = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
-AUTHENTICATED = Reply(235, "2.7.0", "Authentication successful")
-TLS_REQUIRED = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
-AUTH_REQUIRED = Reply(530, "5.7.0", "Authentication required")
-TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send to the others in another transaction")
-_ENCODED = {reply: reply.encode() for reply in (OK, SENDER_OK, RECIPIENT_OK, START_DATA)}
-
-_FAULTS = {
-    DataFault.BARE_NEWLINE: Reply(
-        550, "5.5.2", "The message holds a bare CR, a bare LF or a NUL; every line must end in CRLF"
-    ),
-    DataFault.TOO_LARGE: Reply(552, "5.3.4", "The message is larger than this server takes"),
-    DataFault.LINE_TOO_LONG: Reply(554, "5.6.0", "A line of the message is longer than 65536 octets"),
+_ENCODED = {
+    reply: reply.encode()
+    for reply in (answers.OK, answers.SENDER_OK, answers.RECIPIENT_OK, answers.START_DATA, answers.TOO_MANY_RECIPIENTS)
 }
-_NOT_HTTP = Reply(221, "2.7.0", "This is an SMTP server, not a web server")
-_HTTP_VERBS = frozenset(("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "PATCH", "TRACE"))
 
 
 class ServerSession:
@@ -81,10 +71,10 @@ class ServerSession:
         self._waiting: Callable[[Reply], None] | None = None
         self._closed = False
         self._data: DataDecoder | None = None
-        self._exchange: Exchange | None = None
+        self._authentication = Authentication()
         self._tls_pending = False
         self._queued: list[Event] = []
-        self._errors = self._junk = self._auth_failures = 0
+        self._errors = self._junk = self._auth_failures = self._worked = 0
         self._reverse_path: str | None = None
         self._recipients: list[Recipient] = []
         self._envelope = Envelope("", ())
@@ -113,8 +103,8 @@ class ServerSession:
         """Open the session; with somebody who did not wait for that, end it (RFC 5321 section 4.3.1)."""
         if self.pending:
             early = Reply(554, "5.5.0", f"{self.hostname} Wait for the greeting before you send")
-            is_http = self._input.take_all().partition(b" ")[0].decode("latin-1") in _HTTP_VERBS
-            self._queued.append(self.close(_NOT_HTTP, "HTTP") if is_http else self.close(early, "early talker"))
+            is_http = self._input.take_all().partition(b" ")[0].decode("latin-1") in answers.HTTP_VERBS
+            self._queued.append(self.close(answers.NOT_HTTP, "HTTP") if is_http else self.close(early, "early talker"))
             return
         self._send(Reply(220, "", f"{self.hostname} ESMTP smtpeter"))
 
@@ -163,7 +153,8 @@ class ServerSession:
         """
         if not self._closed:
             self._closed = True
-            self._waiting = self._data = self._exchange = None
+            self._waiting = self._data = None
+            self._authentication.give_up()
             self._queued.clear()
             self._input.take_all()
             self._send(reply)
@@ -176,43 +167,51 @@ class ServerSession:
         while self._waiting is None and not self._closed and not self._tls_pending:
             if self._data is not None:
                 return self._content()
+            if self._worked >= _TURN and self.pending:
+                self._worked = 0
+                return TurnOverEvent()
             if self._errors >= self._limits.errors:
                 return self.close(Reply(421, "4.7.0", f"{self.hostname} Too many errors"), "too many errors")
-            in_exchange = self._exchange is not None
             # How long a line may be depends on its command, which is not known before the line is there.
             line = self._input.take_line(AUTH_LINE_LIMIT)
             if line is None:
+                self._worked = 0
                 return None
-            event = self._line(line, in_exchange)
+            self._worked += 1 if isinstance(line, LineFault) else 1 + len(line) // 64
+            event = self._line(line)
             if event is not None:
                 return event
         return None
 
     # --- reading ---
 
-    def _line(self, line: bytes | LineFault, in_exchange: bool) -> Event | None:
+    def _line(self, line: bytes | LineFault) -> Event | None:
+        in_exchange = self._authentication.under_way
         try:
             if isinstance(line, LineFault):
-                self._exchange = None
+                self._authentication.give_up()
                 if line is LineFault.TOO_LONG:
-                    raise Refusal(500, "5.5.6" if in_exchange else "5.5.2", "The line is too long")
+                    is_auth = in_exchange or self._input.beginning[:5].upper() == b"AUTH "
+                    raise Refusal(500, "5.5.6" if is_auth else "5.5.2", "The line is too long")
                 raise Refusal(500, "5.5.2", "A command must end in CRLF and hold no other CR, LF or NUL")
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError:
-                self._exchange = None
+                self._authentication.give_up()
                 raise Refusal(500, "5.5.2", "A command must be ASCII or UTF-8") from None
             if in_exchange:
-                return self._exchange_line(text)
+                return self._advance(lambda: self._authentication.answer(text))
+            if not text.isascii():
+                self._worked += _UNICODE_COSTS
             verb, _, argument = text.rstrip(" ").partition(" ")
-            verb = verb.upper()
+            verb = upper(verb)
             if len(line) + 2 > self._limits.command_line and verb != "AUTH":
                 raise Refusal(500, "5.5.2", "The line is too long")
             command = self._commands.get(verb)
             if command is not None:
                 return command(argument)
-            if verb in _HTTP_VERBS:
-                return self.close(_NOT_HTTP, "HTTP")
+            if verb in answers.HTTP_VERBS:
+                return self.close(answers.NOT_HTTP, "HTTP")
             raise Refusal(500, "5.5.1", "The command is not known here")
         except Refusal as refusal:
             self._refuse(refusal.reply)
@@ -229,8 +228,9 @@ class ServerSession:
             return ContentEvent(octets) if octets else None
         self._input.append(rest)
         self._data = None
+        self._worked += _MESSAGE_COSTS
         self._waiting = self._after_end
-        end = EndEvent(_FAULTS[decoder.fault] if decoder.fault is not None else None)
+        end = EndEvent(answers.DATA_FAULTS[decoder.fault] if decoder.fault is not None else None)
         if not octets:
             return end
         self._queued.append(end)
@@ -298,22 +298,9 @@ class ServerSession:
         if self.authenticated:
             raise Refusal(503, "5.5.1", "You are authenticated already")
         self._need_no_transaction()
-        mechanism, _, initial = argument.strip().partition(" ")
-        if not mechanism:
-            raise Refusal(501, "5.5.4", "Name a mechanism: AUTH PLAIN or AUTH LOGIN")
-        kind = MECHANISMS.get(mechanism.upper())
-        if kind is None:
-            raise Refusal(504, "5.5.4", "This mechanism is not offered; use PLAIN or LOGIN")
-        exchange = kind()
-        return self._advance(exchange, lambda: exchange.begin(decode_response(initial.strip()) if initial else None))
+        return self._advance(lambda: self._authentication.begin(argument))
 
-    def _exchange_line(self, text: str) -> Event | None:
-        exchange = self._exchange
-        assert exchange is not None
-        return self._advance(exchange, lambda: exchange.answer(decode_response(text)))
-
-    def _advance(self, exchange: Exchange, step: Callable[[], Challenge | Credentials]) -> Event | None:
-        self._exchange = None
+    def _advance(self, step: Callable[[], Challenge | Credentials]) -> Event | None:
         try:
             result = step()
         except Refusal as refusal:
@@ -321,7 +308,6 @@ class ServerSession:
                 return self._auth_refused(refusal.reply)
             raise
         if isinstance(result, Challenge):
-            self._exchange = exchange
             # The space stays even where the challenge is empty (RFC 4954 section 4).
             self._output.append(f"334 {result.text}\r\n".encode("ascii"))
             return None
@@ -337,7 +323,11 @@ class ServerSession:
             if event is not None:
                 self._queued.append(event)
         else:
-            self._refuse(reply)
+            too_many = self._count_junk()  # temporary, so no error; but nobody may ask for ever
+            if too_many is None:
+                self._refuse(reply)
+            else:
+                self._queued.append(too_many)
 
     def _auth_refused(self, reply: Reply) -> Event | None:
         self._auth_failures += 1
@@ -367,11 +357,11 @@ class ServerSession:
             raise Refusal(503, "5.5.1", "Issue MAIL first")
         if not self.authenticated:
             # Only the listener for returned mail comes here, and what it may take needs a return address of ours.
-            raise Refusal(530, "5.7.0", AUTH_REQUIRED.text if self.encrypted else TLS_REQUIRED.text)
+            raise Refusal(530, "5.7.0", answers.AUTH_REQUIRED.text if self.encrypted else answers.TLS_REQUIRED.text)
         offered = read_rcpt(argument, self.hostname, smtputf8=self._envelope.smtputf8)
         if len(self._recipients) >= self._limits.recipients:
             # Not an error: a client that pipelined all of them must come to send to those that were accepted.
-            self._send(TOO_MANY_RECIPIENTS)
+            self._send(answers.TOO_MANY_RECIPIENTS)
             return None
         self._offered = offered
         self._waiting = self._after_rcpt
@@ -397,17 +387,18 @@ class ServerSession:
 
     def _after_end(self, reply: Reply) -> None:
         if self._answer(reply):
-            self._junk = 0
+            # Whoever hands over mail may go on for ever, an error now and then included (Postfix does the same).
+            self._errors = self._junk = 0
         self._end_transaction()
 
     def _rset(self, argument: str) -> Event | None:
         if argument:
             raise Refusal(501, "5.5.4", "RSET takes no argument")
         self._end_transaction()
-        return self._harmless(OK)
+        return self._harmless(answers.OK)
 
     def _noop(self, argument: str) -> Event | None:
-        return self._harmless(OK)
+        return self._harmless(answers.OK)
 
     def _help(self, argument: str) -> Event | None:
         return self._harmless(Reply(214, "2.0.0", "See RFC 5321; submission needs STARTTLS or TLS, then AUTH"))
@@ -418,11 +409,16 @@ class ServerSession:
         return self._harmless(Reply(252, "2.0.0", "Addresses are not verified here; send the message and see"))
 
     def _harmless(self, reply: Reply) -> Event | None:
+        too_many = self._count_junk()
+        if too_many is None:
+            self._send(reply)
+        return too_many
+
+    def _count_junk(self) -> CloseEvent | None:
         self._junk += 1
-        if self._junk > self._limits.junk_commands:
-            return self.close(Reply(421, "4.7.0", f"{self.hostname} Too many commands without mail"), "junk commands")
-        self._send(reply)
-        return None
+        if self._junk <= self._limits.junk_commands:
+            return None
+        return self.close(Reply(421, "4.7.0", f"{self.hostname} Too many commands without mail"), "junk commands")
 
     def _switched_off(self, argument: str) -> Event | None:
         raise Refusal(502, "5.5.1", "The command is not offered here")
@@ -442,9 +438,9 @@ class ServerSession:
 
     def _need_authentication(self) -> None:
         if not self.encrypted:
-            raise Refusal(*TLS_REQUIRED)
+            raise Refusal(*answers.TLS_REQUIRED)
         if not self.authenticated:
-            raise Refusal(*AUTH_REQUIRED)
+            raise Refusal(*answers.AUTH_REQUIRED)
 
     def _end_transaction(self) -> None:
         self._reverse_path = None

@@ -109,18 +109,16 @@ class FakeQueue:
             count += len(settled.settlements)
             if settled.notifications:
                 self.on_report()
-            again = {
-                settlement.number: settlement
-                for settlement in settled.settlements
-                if settlement.state is RecipientState.DUE
-            }
-            for recipient in job.recipients:
-                if recipient.number in again:
-                    settlement = again[recipient.number]
-                    row = recipient._replace(
+            recipients = {recipient.number: recipient for recipient in job.recipients}
+            again = {}
+            for settlement in settled.settlements:
+                if settlement.state is RecipientState.DUE:
+                    row = recipients[settlement.number]._replace(
                         attempts=settlement.attempts, possible_duplicate=settlement.possible_duplicate
                     )
-                    self.add(job._replace(recipients=(row,)), due=settlement.due)
+                    again.setdefault(settlement.due, []).append(row)
+            for due, rows in again.items():
+                self.add(job._replace(recipients=tuple(rows)), due=due)
         return succeed(count)
 
     def release(self, submission, lease):
@@ -141,8 +139,18 @@ class FakeQueue:
         expired = [
             job for job in self.leased.values() if job.lease_until < now and (job.submission, job.lease) not in in_hand
         ]
-        self.add(*[self.leased.pop(job.submission) for job in expired])
+        self.add(*[self.leased.pop(job.submission) for job in expired], due=min(NOW, now))
         return succeed(len(expired))
+
+    def bring_forward(self, now, longest):
+        if self.trouble is not None:
+            return fail(self.trouble)
+        late = sum(due > now + longest for due, _ in self.waiting)
+        self.waiting = [(min(due, now + longest), job) for due, job in self.waiting]
+        self.leased = {
+            name: job._replace(lease_until=min(job.lease_until, now + longest)) for name, job in self.leased.items()
+        }
+        return succeed(late)
 
     def renew(self, submission, lease, lease_until):
         self.renewed.append((submission, lease, lease_until))

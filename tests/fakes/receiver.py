@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 DROP = "DROP"
+BUFFER = 65536  # octets that wait in a transport before it asks for no more
 EHLO = "250-relay.example\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8"
 
 
@@ -36,8 +37,10 @@ class FakeReceiver:
     they are, None for silence from then on, or DROP for a connection that breaks.
 
     ``commands`` are the lines that came in, ``messages`` the contents with their dots unstuffed, each as
-    (reverse-path, recipients, content).
+    (reverse-path, recipients, content).  ``reading`` is how many octets it takes at a time, None: all.
     """
+
+    reading = None
 
     def __init__(self, **script):
         assert not script.keys() - ANSWERS.keys()
@@ -99,8 +102,9 @@ class FakeReceiver:
             self.dropped = True
         if answer is None:
             self._hung = True
-        if self._hung or self.dropped:
-            return b""
+        return b"" if self._hung or self.dropped else self._say(answer)
+
+    def _say(self, answer):
         return answer if isinstance(answer, bytes) else answer.encode() + b"\r\n"
 
 
@@ -116,6 +120,7 @@ class FakeWire:
         self.closing = False
         self.aborted = False
         self.no_delay = False
+        self.full = False
         self.writes = []
         self._outgoing = b""
         self._incoming = b""
@@ -126,6 +131,9 @@ class FakeWire:
         assert not self.lost
         self.writes.append(len(octets))
         self._outgoing += octets
+        if self.producer is not None and len(self._outgoing) > BUFFER:
+            self.full = True
+            self.producer.pauseProducing()
 
     def setTcpNoDelay(self, enabled):
         self.no_delay = enabled
@@ -155,6 +163,11 @@ class FakeWire:
 
     # what a network does
 
+    def push(self, octets):
+        """The receiver says something, whether it was asked or not."""
+        if not self.lost:
+            self._incoming += octets
+
     def connect(self, protocol):
         self.protocol = protocol
         protocol.makeConnection(self)
@@ -164,9 +177,13 @@ class FakeWire:
         """Carry what is on its way; whether anything was."""
         if self.lost:
             return False
-        outgoing, self._outgoing = self._outgoing, b""
+        size = self.receiver.reading if self.receiver.reading is not None else len(self._outgoing)
+        outgoing, self._outgoing = self._outgoing[:size], self._outgoing[size:]
         if outgoing:
             self._incoming += self.receiver.receive(outgoing)
+        if self.full and not self._outgoing and self.producer is not None:
+            self.full = False
+            self.producer.resumeProducing()
         incoming, self._incoming = self._incoming, b""
         if incoming:
             self.protocol.dataReceived(incoming)
@@ -197,7 +214,7 @@ class FakeNetwork:
             return fail(error)
         if receiver is None:
             return Deferred()
-        wire = FakeWire(receiver)
+        wire = receiver.wire = FakeWire(receiver)
         self.wires.append(wire)
         protocol = factory.buildProtocol(wire.getPeer())
         wire.connect(protocol)
@@ -205,7 +222,7 @@ class FakeNetwork:
 
     def move(self):
         """Let everything that is on its way arrive."""
-        while sum(wire.move() for wire in self.wires):
+        while sum([wire.move() and wire.receiver.reading is None for wire in self.wires]):
             pass
 
     @property

@@ -8,9 +8,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from smtpeter.intake.deadlines import Timeouts
+from smtpeter.intake.door import SmtpDoor
 from smtpeter.intake.listener import Sessions
 from smtpeter.intake.message import MessagePolicy
-from smtpeter.intake.smtp import SmtpDoor, SmtpProtocol
+from smtpeter.intake.smtp import SmtpProtocol
 from smtpeter.model.reply import Reply
 from smtpeter.smtp.server import SessionLimits
 from tests.fakes.intake import FakeContentStore, FakeDirectory, FakeIntake, FakeMetrics, FixedClock

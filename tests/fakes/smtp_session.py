@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from smtpeter.model.reply import Reply
 from smtpeter.smtp import events
+from smtpeter.smtp.answers import AUTHENTICATED, RECIPIENT_OK, SENDER_OK, START_DATA
 from smtpeter.smtp.events import Event
-from smtpeter.smtp.server import AUTHENTICATED, RECIPIENT_OK, SENDER_OK, START_DATA, ServerSession, SessionLimits
+from smtpeter.smtp.server import ServerSession, SessionLimits
 
 LIMITS = SessionLimits(
     message_size=1000, recipients=5, command_line=2048, errors=20, auth_failures=3, junk_commands=100
@@ -62,6 +63,8 @@ class ScriptedSession:
         return self.session.take_output()
 
     def _take(self, event: Event) -> None:
+        if isinstance(event, events.TurnOverEvent):
+            return
         if isinstance(event, events.ContentEvent):
             self.content.append(event.octets)
             return

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from smtpeter.locations import (
     Relay,
     is_host_name,
+    network_of,
     parse_address,
     parse_host_name,
     parse_network,
@@ -74,3 +75,21 @@ def test_any_text_is_read_or_refused_in_one_line(text):
             parse(text)
         except ValueError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::1", "::/64"),
+        ("local", "local"),
+        ("", ""),
+        ("not:an:address", "not:an:address"),
+    ],
+)
+def test_whom_limits_by_address_count_as_one(address, network):
+    assert network_of(address) == network

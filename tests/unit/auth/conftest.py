@@ -7,6 +7,7 @@ from zope.interface import implementer
 
 from smtpeter.auth import secrets
 from smtpeter.auth.access import TokenCredential, build_portal
+from smtpeter.auth.attempts import Attempts
 from smtpeter.auth.directory import Directory
 from smtpeter.auth.keys import KeyRing
 from smtpeter.errors import StorageUnavailable
@@ -130,13 +131,15 @@ def door(directory, keys, clock):
         door.held.append(waiting)
         return waiting
 
-    portal = build_portal(directory, keys, clock, "mx.example.com", defer_to_thread)
+    attempts = Attempts()
+    portal = build_portal(directory, keys, clock, "mx.example.com", defer_to_thread, attempts)
 
     def attempt(credentials):
         """A Deferred of the submitter."""
         return portal.login(credentials, None, ISubmitter).addCallback(lambda result: result[1])
 
     door.portal = portal
+    door.attempts = attempts
     door.password = lambda name, password: attempt(UsernamePassword(name.encode(), password.encode()))
     door.token = lambda token: attempt(TokenCredential(token))
     door.attempt = attempt

@@ -6,8 +6,9 @@ from zope.interface.verify import verifyObject
 
 from smtpeter.auth import access, secrets
 from smtpeter.auth.access import TokenCredential, build_portal
+from smtpeter.auth.attempts import Attempts
 from smtpeter.auth.keys import KeyRing
-from smtpeter.errors import StorageUnavailable
+from smtpeter.errors import Refusal, StorageUnavailable
 from smtpeter.interfaces import ISubmitter, ITokenCredential
 from smtpeter.model.account import AccountState, CredentialKind
 
@@ -207,12 +208,18 @@ def test_a_flood_of_right_passwords_is_remembered_in_bounds(door, monkeypatch, a
     assert len(door.portal.checkers[access.IUsernamePassword]._passwords._remembered) == 3
 
 
+def from_address(door, name, password, address):
+    credentials = UsernamePassword(name.encode(), password.encode())
+    credentials.address = address
+    return door.attempt(credentials)
+
+
 def test_argon2_runs_only_twice_at_once_and_a_flood_is_put_off(door, alice, result_of):
     door.hold = True
-    attempts = [door.password(f"x{number}@example.com", "x") for number in range(2 + 64)]
+    attempts = [from_address(door, f"x{n}@example.com", "x", f"192.0.2.{n}") for n in range(2 + 64)]
     assert len(door.held) == 2
-    with pytest.raises(StorageUnavailable, match="too many passwords"):
-        result_of(door.password("alice@example.com", PASSWORD))
+    with pytest.raises(Refusal, match=r"454 4\.7\.0 Too many passwords"):
+        result_of(from_address(door, "alice@example.com", PASSWORD, "198.51.100.1"))
     answers = []
     for attempt in attempts:
         attempt.addErrback(lambda failure: answers.append(failure.check(UnauthorizedLogin)))
@@ -221,11 +228,35 @@ def test_argon2_runs_only_twice_at_once_and_a_flood_is_put_off(door, alice, resu
     assert answers == [UnauthorizedLogin] * len(attempts)
 
 
+def test_attack_a_flood_of_passwords_from_one_address_does_not_keep_owners_out(door, alice, result_of):
+    door.hold = True
+    attempts = [from_address(door, f"x{n}@example.com", "x", "192.0.2.66") for n in range(100)]
+    owner = from_address(door, "alice@example.com", PASSWORD, "198.51.100.1")
+    for attempt in attempts:
+        attempt.addErrback(lambda failure: None)
+    assert not owner.called
+    for number in range(4):
+        door.held[number].callback(None)
+    assert result_of(owner).account == alice
+
+
+def test_attack_a_flood_from_everywhere_does_not_keep_those_out_who_were_here_before(door, alice, clock, result_of):
+    door.attempts.succeeded("198.51.100.1", "alice@example.com", 0.0)
+    door.hold = True
+    attempts = [from_address(door, f"x{n}@example.com", "x", f"192.0.2.{n}") for n in range(100)]
+    owner = from_address(door, "alice@example.com", PASSWORD, "198.51.100.1")
+    for attempt in attempts:
+        attempt.addErrback(lambda failure: None)
+    for number in range(3):
+        door.held[number].callback(None)
+    assert result_of(owner).account == alice
+
+
 def test_a_failing_thread_gives_its_place_back(directory, keys, clock, alice, result_of):
     def broken(function, *arguments):
         raise MemoryError
 
-    portal = build_portal(directory, keys, clock, "mx.example.com", broken)
+    portal = build_portal(directory, keys, clock, "mx.example.com", broken, Attempts())
     for _ in range(5):
         with pytest.raises(MemoryError):
             result_of(portal.login(UsernamePassword(b"alice@example.com", b"x"), None, ISubmitter))

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
@@ -22,14 +22,17 @@ def files(tmp_path):
 
 
 def chain(files):
-    return x509.load_pem_x509_certificates(files.certificate.read_bytes())
+    """The certificate and the authority."""
+    return [x509.load_pem_x509_certificate(path.read_bytes()) for path in (files.certificate, files.authority)]
+
+
+def test_the_authority_is_not_sent_for_clients_that_trust_it_have_it(files):
+    assert x509.load_pem_x509_certificates(files.certificate.read_bytes()) == chain(files)[:1]
 
 
 @pytest.mark.parametrize("name", ["mail.example.com", "localhost", "127.0.0.1", "::1"])
 def test_strict_verification_accepts_it_for_every_name(files, name):
-    leaf, authority = chain(files)
-    (trusted,) = x509.load_pem_x509_certificates(files.authority.read_bytes())
-    assert trusted == authority
+    leaf, trusted = chain(files)
     subject = x509.DNSName(name) if name[0].isalpha() else x509.IPAddress(ip_address(name))
     policy = PolicyBuilder().store(Store([trusted])).time(datetime.fromtimestamp(NOW, UTC).replace(tzinfo=None))
     assert policy.build_server_verifier(subject).verify(leaf, []) == [leaf, trusted]
@@ -45,7 +48,7 @@ def test_openssl_accepts_it_strictly(files):
 
 def test_extensions_are_what_apple_and_python_ask_for(files):
     leaf, authority = chain(files)
-    assert leaf.not_valid_after_utc - leaf.not_valid_before_utc <= timedelta(days=397)
+    assert leaf.not_valid_after_utc - leaf.not_valid_before_utc <= timedelta(days=365)
 
     def of(certificate, kind):
         return certificate.extensions.get_extension_for_class(kind)
@@ -94,11 +97,13 @@ def test_made_anew_where_a_crash_left_a_part(files, tmp_path):
         lambda: files.certificate.write_bytes(b""),
         lambda: files.private_key.write_bytes(b"not PEM"),
         lambda: shutil.copy(other.private_key, files.private_key),
+        lambda: shutil.copy(other.authority, files.authority),
+        lambda: files.authority.write_bytes(b"not PEM"),
     ):
         damage()
         ensure_certificate(directory, "mail.example.com", NOW)
         assert load_pem_private_key(files.private_key.read_bytes(), None).public_key() == chain(files)[0].public_key()
-        assert files.authority.read_bytes() == chain(files)[1].public_bytes(Encoding.PEM)
+        chain(files)[0].verify_directly_issued_by(chain(files)[1])
 
 
 def test_a_long_host_name_fits(tmp_path):

@@ -1,6 +1,10 @@
+import os
 import re
 import string
+import sys
+import threading
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -117,3 +121,18 @@ def test_unmatchable_hash_costs_what_a_real_one_does():
     assert [len(part) for part in dummy] == [len(part) for part in real]
     assert not verify_password(unmatchable_hash(), "")
     assert unmatchable_hash() != unmatchable_hash()
+
+
+def test_passwords_are_checked_on_threads_that_give_way_to_everything_else():
+    def check():
+        return secrets.verify_password_gently(secrets.hash_password("x"), "x"), os.getpriority(
+            os.PRIO_PROCESS, threading.get_native_id()
+        )
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with ThreadPoolExecutor(1) as pool:
+        right, niceness = pool.submit(check).result()
+    assert right
+    if sys.platform == "linux":
+        assert niceness == max(before, 10)
+    assert check()[0] and os.getpriority(os.PRIO_PROCESS, 0) == before

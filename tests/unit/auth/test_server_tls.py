@@ -1,4 +1,5 @@
 import shutil
+import time
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -125,11 +126,32 @@ def test_it_is_what_twisted_asks_for(tls):
 
 
 @pytest.mark.parametrize(("version", "name"), [(SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")])
-def test_modern_versions_with_the_whole_chain(tls, version, name):
-    client = shake_hands(tls.serverConnectionForTLS(None), client_context(version))
+def test_modern_versions_with_the_whole_chain(made, files, seconds, version, name):
+    with files[0].open("ab") as chain:
+        chain.write(made[0].authority.read_bytes())
+    client = shake_hands(ServerTls(*files, seconds).serverConnectionForTLS(None), client_context(version))
     assert client.get_protocol_version_name() == name
     assert len(client.get_peer_cert_chain()) == 2
     assert client.get_cipher_name().startswith(("ECDHE-", "TLS_"))
+
+
+def groups_context(groups):
+    context = client_context()
+    if not SSL._lib.SSL_CTX_set1_curves_list(context._context, groups):
+        SSL._lib.ERR_clear_error()
+        pytest.skip(f"this OpenSSL does not know {groups}")
+    return context
+
+
+@pytest.mark.parametrize("group", [b"X25519MLKEM768", b"X25519", b"P-256", b"P-384"])
+def test_key_exchange_in_groups_that_cost_the_server_little(tls, group):
+    shake_hands(tls.serverConnectionForTLS(None), groups_context(group))
+
+
+@pytest.mark.parametrize("group", [b"ffdhe2048", b"ffdhe3072", b"X448", b"P-521"])
+def test_dheat_attack_key_exchange_in_costly_groups_is_refused(tls, group):
+    with pytest.raises(SSL.Error):
+        shake_hands(tls.serverConnectionForTLS(None), groups_context(group))
 
 
 @pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_1_VERSION])
@@ -283,6 +305,84 @@ def test_the_old_certificate_stays_while_the_new_one_is_broken(tls, files, made,
     install(made[1], *files)
     seconds.now += 2
     assert serial_of(tls) != old
+
+
+def test_one_file_replaced_before_the_other_is_no_fault(tls, files, made, seconds, logged):
+    old = serial_of(tls)
+    certificate, key = files
+    shutil.copy(made[1].certificate, certificate)
+    seconds.now += 2
+    assert serial_of(tls) == old
+    shutil.copy(made[1].private_key, key)
+    seconds.now += 2
+    assert serial_of(tls) != old
+    assert [event["log_level"].name for event in logged] == ["info"]
+
+
+def test_links_that_are_switched_as_certbot_does(made, tmp_path, seconds, logged):
+    links = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
+
+    def switch(source):
+        for link, target in zip(links, (source.certificate, source.private_key), strict=True):
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+
+    switch(made[0])
+    tls = ServerTls(*links, seconds)
+    old = serial_of(tls)
+    switch(made[1])
+    seconds.now += 2
+    assert serial_of(tls) != old and len(logged) == 1
+
+
+def test_a_change_of_mode_alone_is_seen(tls, files, made, seconds, logged):
+    install(made[1], *files)
+    files[1].chmod(0o644)
+    old = serial_of(tls)
+    for _ in range(3):
+        seconds.now += 2
+        assert serial_of(tls) == old
+    time.sleep(0.02)  # file systems count time in ticks
+    files[1].chmod(0o600)
+    seconds.now += 2
+    assert serial_of(tls) != old
+
+
+def test_a_touch_is_no_change(tls, files, seconds, logged):
+    context = tls._context
+    files[0].touch()
+    seconds.now += 2
+    serial_of(tls)
+    assert tls._context is context and not logged
+
+
+def test_ticket_keys_are_changed_when_the_files_have_gone_too(tls, files, seconds, logged):
+    context, old = tls._context, serial_of(tls)
+    for file in files:
+        file.unlink()
+    for _ in range(3):
+        seconds.now += 40_000
+        assert serial_of(tls) == old
+    assert tls._context is not context
+    assert [event["log_level"].name for event in logged] == ["error"]
+
+
+def test_privileges_that_are_gone_are_told_of_once(tls, files, seconds, logged, monkeypatch):
+    def refuse(certificate, private_key):
+        raise ConfigError(f"tls.certificate: {certificate} cannot be read by the user nobody")
+
+    monkeypatch.setattr("smtpeter.auth.tls.read_pair", refuse)
+    tls.warn_of_privileges()
+    for _ in range(3):
+        seconds.now += 2
+        serial_of(tls)
+    (event,) = logged
+    assert "a renewed one will not be seen" in event["log_format"] and "nobody" in event["reason"]
+
+
+def test_privileges_that_are_still_there_are_no_matter(tls, seconds, logged):
+    tls.warn_of_privileges()
+    assert not logged
 
 
 # --- what stops the start

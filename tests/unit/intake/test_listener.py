@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from smtpeter.intake.listener import Sessions, SmtpFactory
+import pytest
+
+from smtpeter.intake.listener import REFUSED_AT_ONCE, Sessions, SmtpFactory
 from tests.fakes.smtp_connection import BODY, MAIL, Connection
 
 
@@ -30,19 +32,57 @@ def join(sessions, *peers):
 def test_connections_are_counted_in_all_and_for_each_address():
     sessions = Sessions(4, 2)
     a, b, c, d, e = join(sessions, "10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.3")
-    assert (a.told, b.told, c.told, d.told, e.told) == ([], [], [421], [], [421])
-    assert len(sessions) == 5
+    assert (a.told, b.told, c.told, d.told, e.told) == ([], [], [421], [], [])
+    assert join(sessions, "10.0.0.4")[0].told == [421]
+    assert len(sessions) == 4
     for session in (c, e, a):
         sessions.left(session)
-    (f,) = join(sessions, "10.0.0.1")
-    assert f.told == []
+    assert join(sessions, "10.0.0.1")[0].told == [] and len(sessions) == 3
+
+
+def test_those_who_are_refused_take_nobodys_place():
+    sessions = Sessions(10, 1)
+    first, *refused = join(sessions, *["10.0.0.1"] * 20)
+    assert all(session.told == [421] for session in refused) and first.told == []
+    assert join(sessions, "10.0.0.2")[0].told == []
+    sessions.left(first)
+    assert join(sessions, "10.0.0.1")[0].told == []
+
+
+def test_a_network_of_ipv6_counts_as_one_address():
+    sessions = Sessions(100, 2)
+    told = [
+        session.told
+        for session in join(
+            sessions, "2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3", "2001:db8:0:1::1", "::ffff:10.0.0.1",
+            "::ffff:10.0.0.2",
+        )
+    ]  # fmt: skip
+    assert told == [[], [], [421], [], [], []]
+
+
+def test_a_flood_of_refused_connections_is_cut():
+    sessions = Sessions(1, 1)
+    told = [session.told for session in join(sessions, *["10.0.0.1"] * (REFUSED_AT_ONCE + 3))]
+    assert told[:2] == [[], [421]] and told[REFUSED_AT_ONCE] == [421]
+    assert all(isinstance(each[0], str) for each in told[REFUSED_AT_ONCE + 1 :])
+
+
+def test_stress_is_when_hardly_any_places_are_left():
+    sessions = Sessions(10, 10)
+    joined = join(sessions, *(f"10.0.0.{n}" for n in range(8)))
+    assert not sessions.stress
+    join(sessions, "10.0.0.9")
+    assert sessions.stress
+    sessions.left(joined[0])
+    assert not sessions.stress
 
 
 def test_an_address_whose_last_session_left_is_forgotten():
     sessions = Sessions(10, 10)
     for session in join(sessions, "10.0.0.1", "10.0.0.1"):
         sessions.left(session)
-    assert sessions._addresses == {}
+    assert sessions._networks == {}
 
 
 def test_a_session_that_never_joined_takes_nobodys_place_with_it():
@@ -51,7 +91,7 @@ def test_a_session_that_never_joined_takes_nobodys_place_with_it():
     sessions.left(Session("10.0.0.1"))
     sessions.left(second)
     sessions.left(second)
-    assert sessions._addresses == {"10.0.0.1": 1} and len(sessions) == 1
+    assert sessions._networks == {"10.0.0.1": 1} and len(sessions) == 1
 
 
 def test_stopping_fires_when_the_last_one_has_gone():
@@ -111,6 +151,40 @@ def test_a_factory_makes_sessions_of_its_kind():
     assert not clear._session.encrypted and encrypted._session.encrypted
 
 
-def test_turning_away_before_tls_is_there_says_nothing_in_clear():
+@pytest.mark.parametrize(("stopping", "reply"), [(False, b"421 4.7.0 Too many"), (True, b"421 4.3.2 The service")])
+def test_who_is_turned_away_before_tls_is_there_is_told_so_after_the_handshake(stopping, reply):
+    sessions = Sessions(100 if stopping else 0, 100)
+    connection = Connection(handshake=False, sessions=sessions)
+    if stopping:
+        sessions.stop()
+    assert connection.heard() == b"" and not connection.transport.disconnecting
+    connection.protocol.handshakeCompleted()
+    assert connection.heard().startswith(reply) and connection.transport.disconnecting
+
+
+def test_who_is_turned_away_has_no_more_time_for_the_handshake_than_others():
     connection = Connection(handshake=False, sessions=Sessions(0, 100))
-    assert connection.heard() == b"" and connection.transport.disconnecting
+    connection.clock.advance(10)
+    assert connection.transport.aborted and connection.heard() == b""
+
+
+def test_stopping_waits_for_a_handshake_under_way_within_starttls():
+    connection = Connection(encrypted=False)
+    connection.heard()
+    connection.codes(b"EHLO x\r\nSTARTTLS\r\n")
+    connection.sessions.stop()
+    assert connection.heard() == b""
+    connection.protocol.handshakeCompleted()
+    assert connection.codes() == [421] and connection.transport.disconnecting
+
+
+def test_stopping_waits_for_those_who_are_refused_too():
+    sessions = Sessions(1, 1)
+    first, second = join(sessions, "10.0.0.1", "10.0.0.1")
+    stopped = sessions.stop()
+    sessions.left(first)
+    assert not stopped.called
+    sessions.abort()
+    assert second.told[-1] == "the server stops"
+    sessions.left(second)
+    assert stopped.called

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import capturedLogs
 
 from smtpeter.errors import Refusal, StorageFull
+from smtpeter.intake.heading import HeaderRoom
 from smtpeter.intake.message import IncomingMessage, MessagePolicy
 from smtpeter.mime.trace import Origin
 from smtpeter.model.envelope import Envelope, Recipient
@@ -47,7 +48,7 @@ class Spool:
 def begin(*recipients, spool=None):
     envelope = Envelope("s@x", tuple(Recipient(each, each.partition("@")[2]) for each in recipients or ("a@y",)))
     spool = spool or Spool()
-    return IncomingMessage("id1", NOW, envelope, ORIGIN, FakeSubmitter(), spool, POLICY), spool
+    return IncomingMessage("id1", NOW, envelope, ORIGIN, FakeSubmitter(), spool, POLICY, HeaderRoom()), spool
 
 
 def take(content):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
 from twisted.logger import capturedLogs
@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from smtpeter.errors import StorageFull, StorageUnavailable
 from smtpeter.intake.deadlines import Timeouts
-from smtpeter.intake.listener import SmtpFactory
+from smtpeter.intake.listener import Sessions, SmtpFactory
 from smtpeter.intake.smtp import CLOSE_TIMEOUT
 from smtpeter.model.reply import Reply
 from tests.fakes.smtp_connection import AUTH, BODY, MAIL, Connection, Transport
@@ -40,6 +40,8 @@ def test_commands_that_pile_up_make_the_client_wait():
     assert connection.transport.producerState == "paused"
     connection.intake.hold = False
     connection.intake.commit()
+    assert connection.transport.producerState == "paused"
+    connection.clock.pump([0] * 1000)
     assert connection.transport.producerState == "producing"
     assert len(connection.intake.submissions) == 1001
 
@@ -61,10 +63,50 @@ def test_a_client_is_not_blamed_for_our_own_slowness():
     connection = Connection().log_in()
     connection.intake.hold = True
     connection.say(MAIL + BODY)
-    connection.clock.pump([200.0] * 10)
+    connection.clock.pump([1.0] * 44)
     assert not connection.transport.disconnecting
     connection.intake.commit()
     assert connection.codes() == [250]
+
+
+def test_a_client_is_answered_before_it_gives_up():
+    connection = Connection().log_in()
+    connection.intake.hold = True
+    connection.clock.advance(17)
+    connection.say(MAIL + BODY)
+    connection.clock.pump([0.5] * 89)
+    assert connection.heard() == b""
+    connection.clock.advance(0.5)
+    assert connection.heard() == b"451 4.4.5 The message could not be stored in time; try again later\r\n"
+    # What the store does meanwhile is not aborted by us; the session goes on and its deadlines hold.
+    assert not connection.content.spools[0].aborted
+    connection.intake.commit()
+    assert connection.heard() == b""
+    connection.intake.hold = False
+    assert connection.codes(MAIL + BODY)[-1] == 250
+    connection.clock.pump([30.0] * 11)
+    assert connection.codes() == [421]
+
+
+def test_content_that_is_not_on_the_disk_in_time_is_given_up():
+    connection = Connection().log_in()
+    connection.content.finished = Deferred()
+    connection.say(MAIL + BODY)
+    connection.clock.pump([0.5] * 90)
+    assert connection.heard().startswith(b"451 4.4.5 ")
+    assert connection.content.spools[0].aborted and connection.intake.submissions == []
+
+
+def test_a_client_that_is_cut_while_it_waits_is_not_answered():
+    connection = Connection().log_in()
+    connection.intake.hold = True
+    connection.say(MAIL + BODY)
+    connection.protocol.turn_away(Reply(421, "4.3.2", "Bye"))
+    connection.clock.pump([0.5] * 90)
+    heard = connection.heard()
+    assert heard.startswith(b"451 4.4.5 ") and b"421 4.3.2" in heard
+    connection.clock.advance(CLOSE_TIMEOUT)
+    assert connection.transport.aborted
 
 
 def test_a_handshake_that_does_not_end_is_cut():
@@ -182,6 +224,41 @@ def test_attack_a_handshake_that_trickles_in_is_cut_all_the_same():
     assert not connection.transport.aborted
     connection.clock.advance(1)
     assert connection.transport.aborted
+
+
+# --- when hardly any places are left ---
+
+
+def test_under_stress_a_silent_client_has_ten_seconds():
+    sessions = Sessions(1, 1)
+    connection = Connection(sessions=sessions).log_in()
+    connection.clock.advance(9)
+    assert connection.codes(b"NOOP\r\n") == [250]
+    connection.clock.advance(9.9)
+    assert connection.heard() == b""
+    connection.clock.advance(0.2)
+    assert connection.heard().startswith(b"421 4.4.2 ") and connection.transport.disconnecting
+
+
+def test_stress_reaches_those_who_were_silent_before():
+    sessions = Sessions(2, 2)
+    connection = Connection(sessions=sessions).log_in()
+    connection.clock.advance(100)
+    assert connection.heard() == b""
+    Connection(sessions=sessions)
+    connection.clock.advance(10)
+    assert connection.codes() == [421]
+
+
+def test_under_stress_a_message_may_not_pause_for_long():
+    connection = Connection(sessions=Sessions(1, 1)).log_in()
+    connection.codes(MAIL)
+    for _ in range(3):
+        connection.say(b"a" * 10_000 + b"\r\n")
+        connection.clock.advance(9)
+    assert not connection.transport.disconnecting
+    connection.clock.advance(1.1)
+    assert connection.codes() == [421]
 
 
 # --- a client that does not read ---
@@ -341,3 +418,11 @@ def test_a_client_over_a_unix_socket_has_no_address():
 def test_the_door_can_be_verified():
     assert verifyObject(IPushProducer, Connection().protocol)
     assert verifyObject(IHandshakeListener, Connection().protocol)
+
+
+@pytest.mark.parametrize(("host", "peer"), [("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1")])
+def test_an_address_of_ipv4_is_one_on_a_socket_for_both_too(host, peer):
+    connection = Connection()
+    protocol = SmtpFactory(connection.door, connection.sessions).buildProtocol(None)
+    protocol.makeConnection(Transport(peerAddress=IPv6Address("TCP", host, 4000)))
+    assert protocol.peer == peer

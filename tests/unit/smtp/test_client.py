@@ -236,6 +236,65 @@ def test_an_extra_reply_after_the_end_closes_before_it_can_shift() -> None:
     assert dialogue.closed and not dialogue.session.ready
 
 
+def test_an_answer_that_came_before_its_command_answers_nothing() -> None:
+    """It would be the answer to the next command, and each later one that of the command before."""
+    receiver = FakeReceiver(ehlo=PLAIN_EHLO, rcpt=[b"250 ok\r\n250 early\r\n", "550 no"])
+    dialogue = Dialogue(receiver)
+    assert kinds(dialogue.send(*three())) == [DEFERRED] * 3
+    assert dialogue.closed
+    assert not receiver.messages
+
+
+def test_replies_never_shift_when_one_is_owed_and_time_is_up() -> None:
+    """550 may be meant for the second, 554 for DATA: nobody knows which answer is missing."""
+    receiver = FakeReceiver(rcpt=["250 ok", b"", "550 5.1.1 unknown"], data="554 5.5.1 no")
+    dialogue = Dialogue(receiver)
+    assert dialogue.send(*three()) == {}
+    dialogue.session.timed_out()
+    dialogue.run()
+    assert kinds(dialogue.outcomes) == [DEFERRED] * 3
+
+
+def test_what_was_refused_one_by_one_stays_refused_when_time_is_up() -> None:
+    receiver = FakeReceiver(ehlo=PLAIN_EHLO, rcpt=["550 5.1.1 unknown", None])
+    dialogue = Dialogue(receiver)
+    assert dialogue.send(*three()) == {}
+    dialogue.session.timed_out()
+    dialogue.run()
+    assert kinds(dialogue.outcomes) == [FAILED, DEFERRED, DEFERRED]
+
+
+def test_a_refused_mail_stays_refused_when_time_is_up() -> None:
+    dialogue = Dialogue(FakeReceiver(mail="550 5.7.1 not you", rcpt=None))
+    dialogue.send(*three())
+    dialogue.session.timed_out()
+    dialogue.run()
+    assert kinds(dialogue.outcomes) == [FAILED] * 3
+
+
+def test_replies_never_shift_when_the_one_too_many_is_seen_only_at_the_end() -> None:
+    """The 550 of the third would be that of DATA, and fail the first two; then 354 comes, which answers nothing."""
+    receiver = FakeReceiver(rcpt=["250 ok", b"250 ok\r\n550 5.1.1 extra\r\n", "550 5.1.1 unknown"])
+    dialogue = Dialogue(receiver)
+    assert kinds(dialogue.send(*three())) == [DEFERRED] * 3
+    assert dialogue.closed
+    assert not receiver.messages
+
+
+def test_a_receiver_that_says_421_after_a_refusal_has_refused() -> None:
+    dialogue = Dialogue(FakeReceiver(rcpt="550 5.1.1 unknown", data=b"554 no\r\n421 4.7.0 too many errors\r\n"))
+    assert kinds(dialogue.send(*three())) == [FAILED] * 3
+    assert dialogue.closed
+
+
+def test_octets_that_come_while_nothing_is_asked_close_even_where_they_are_no_line_yet() -> None:
+    dialogue = Dialogue(FakeReceiver())
+    assert kinds(dialogue.send()) == [DELIVERED]
+    assert dialogue.session.ready
+    dialogue.hear(b"2")
+    assert dialogue.closed and not dialogue.session.ready
+
+
 def test_an_answer_before_the_end_of_the_message_is_none() -> None:
     for early, code in ((b"250 2.0.0 thanks\r\n", 0), (b"451 4.3.0 later\r\n", 451), (b"554 no\r\n", 0)):
         dialogue = Dialogue(FakeReceiver())
@@ -308,6 +367,22 @@ def test_sending_a_piece_has_its_time_and_a_ready_session_none() -> None:
     dialogue.session.take_output()
     assert dialogue.session.timeout == 180
     assert dialogue.session.steps == steps + 1
+
+
+@pytest.mark.parametrize("mark", [False, True])
+def test_the_final_dot_of_large_content_goes_when_all_before_it_is_on_its_way(mark: bool) -> None:
+    """So a receiver that never reads leaves no doubt: the host takes no more while it is held up."""
+    dialogue = Dialogue(FakeReceiver())
+    session = dialogue.session
+    session.begin(Transaction("", [make_recipient()], b"x" * (CHUNK + 1), mark=mark))
+    session.take_output()
+    session.receive(b"250 a\r\n250 b\r\n354 c\r\n")
+    assert session.take_output() + session.take_output() == b"x" * (CHUNK + 1)
+    assert session.sending
+    assert session.timeout == 180
+    session.lost("Timeout")
+    dialogue.run()
+    assert [(each.kind, each.stage) for each in dialogue.outcomes.values()] == [(DEFERRED, "message")]
 
 
 def test_the_final_dot_waits_for_the_mark() -> None:

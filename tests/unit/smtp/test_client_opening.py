@@ -88,6 +88,10 @@ def test_helo_follows_where_ehlo_is_not_known(code: int) -> None:
         ({"ehlo": DROP}, 0, "hello"),
         ({"ehlo": b"250-a\r\n" * 1000}, 0, "hello"),
         ({"ehlo": "500 what", "helo": "550 no"}, 550, "hello"),
+        ({"greeting": b"220 hi\r\n250 early\r\n"}, 0, "hello"),
+        ({"ehlo": b"250 relay.example\r\n250 more\r\n"}, 0, "hello"),
+        ({"ehlo": b"250 relay.example\r\n421 4.3.2 going\r\n"}, 421, "hello"),
+        ({"ehlo": b"250 relay.example\r\nx"}, 0, "hello"),
     ],
 )
 def test_trouble_at_the_start_is_always_temporary(script: dict[str, Any], code: int, stage: str) -> None:

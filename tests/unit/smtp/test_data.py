@@ -115,15 +115,24 @@ def test_an_unfit_message_gives_nothing_more_and_keeps_nothing():
     assert decoder.feed(b".\r\nQUIT\r\n") == (b"", b"QUIT\r\n")
 
 
-def test_the_first_fault_is_the_one_that_counts():
-    decoder = DataDecoder(10)
-    decoder.feed(b"x" * 20)
-    decoder.feed(b"\n\r\n")
-    assert decoder.fault is DataFault.TOO_LARGE
-
-
 def test_content_comes_out_as_it_comes_in():
     decoder = DataDecoder(1000)
     assert decoder.feed(b"hello") == (b"hello", None)
     assert decoder.feed(b" world\r\n") == (b" world", None)
     assert decoder.feed(b".\r\n") == (b"\r\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        (b"x" * 80 + b"\r\n" + b"a\nb\r\n", DataFault.BARE_NEWLINE),
+        (b"x" * 80 + b"\r\n" + b"y" * (LINE_LIMIT + 1) + b"\r\n", DataFault.LINE_TOO_LONG),
+        (b"y" * (LINE_LIMIT + 1) + b"\r\n" + b"a\rb\r\n", DataFault.BARE_NEWLINE),
+    ],
+)
+def test_what_a_client_is_told_does_not_hang_on_how_its_message_was_cut(message: bytes, fault: DataFault) -> None:
+    for cut in (1, 82, 84, len(message) - 1):
+        decoder = DataDecoder(50)
+        decoder.feed(message[:cut])
+        assert decoder.feed(message[cut:] + b".\r\n")[1] == b""
+        assert decoder.fault is fault

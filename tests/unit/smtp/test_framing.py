@@ -99,3 +99,17 @@ def test_the_limit_may_be_another_for_each_line():
     buffer.append(b"x" * 30 + b"\r\n" + b"x" * 30 + b"\r\n")
     assert buffer.take_line(100) == b"x" * 30
     assert buffer.take_line(20) is LineFault.TOO_LONG
+
+
+def test_nothing_is_kept_alive_of_what_was_read():
+    """A session that is idle after a large group of commands must not keep that group."""
+    buffer = LineBuffer()
+    group = b"NOOP\r\n" * 10_000
+    buffer.append(group + b"NO")
+    for _ in range(10_000):
+        assert buffer.take_line(512) == b"NOOP"
+    assert buffer.take_line(512) is None
+    assert buffer._data == b"NO"
+    buffer.append(b"OP\r\n")
+    assert buffer.take_line(512) == b"NOOP" and buffer.take_line(512) is None
+    assert buffer._data == b""

@@ -138,7 +138,7 @@ def test_an_auth_line_may_be_longer_than_others_and_has_its_own_limit():
     longest = b"AUTH PLAIN " + b"A" * (12288 - 13) + b"\r\n"
     assert len(longest) == 12288
     assert not codes(hello().send(longest))[0].startswith("500")
-    assert codes(hello().send(b"AUTH PLAIN A" + longest[11:])) == ["500 5.5.2"]
+    assert codes(hello().send(b"AUTH PLAIN A" + longest[11:])) == ["500 5.5.6"]
 
 
 def test_empty_and_utf8_credentials_reach_the_host_as_they_are():

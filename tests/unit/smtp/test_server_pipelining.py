@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smtpeter.model.reply import Reply
+from smtpeter.smtp.answers import RECIPIENT_OK, SENDER_OK, START_DATA
 from smtpeter.smtp.events import (
     AuthEvent,
     CloseEvent,
@@ -15,7 +16,6 @@ from smtpeter.smtp.events import (
     RecipientEvent,
     StartTlsEvent,
 )
-from smtpeter.smtp.server import RECIPIENT_OK, SENDER_OK, START_DATA
 from tests.fakes.smtp_session import LOGIN, QUEUED, ScriptedSession, codes, in_data, ready
 
 GROUP = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@c.test>\r\nDATA\r\n"

@@ -17,7 +17,8 @@ UTF8_HEADER = "Subject: café\r\n\r\nhello\r\n".encode()
 
 def compose(offers: tuple[str, ...], address: str = "r@example.net", **changes: Any) -> Commands:
     recipient = make_recipient(1, address, notify=changes.pop("notify", None), orcpt=changes.pop("orcpt", None))
-    return compose_commands(Transaction("s@example.org", [recipient], ASCII)._replace(**changes), offers)
+    transaction = Transaction("s@example.org", [recipient], ASCII)._replace(**changes)
+    return compose_commands(transaction, dict.fromkeys(offers, ""))
 
 
 def refused(commands: Commands) -> list[tuple[int, str]]:
@@ -41,6 +42,24 @@ def test_8_bit_content_is_declared_even_where_its_submitter_did_not() -> None:
 def test_8_bit_content_is_not_sent_to_a_receiver_that_takes_none() -> None:
     commands = compose((), content=EIGHT_BIT)
     assert refused(commands) == [(1, "5.6.3")]
+    assert not commands.recipients
+
+
+def test_an_8_bit_header_is_not_sent_to_a_receiver_that_takes_no_8_bit_content() -> None:
+    assert refused(compose((), content=UTF8_HEADER)) == [(1, "5.6.7")]
+    assert refused(compose(("SMTPUTF8",), content=UTF8_HEADER, smtputf8=True)) == [(1, "5.6.7")]
+
+
+@pytest.mark.parametrize("limit", ["", "0", str(len(ASCII)), str(2**63), "many", "-1", "9" * 30, "\u0663"])
+def test_a_message_that_is_not_over_the_limit_is_sent(limit: str) -> None:
+    commands = compose_commands(Transaction("s@example.org", [make_recipient(1)], ASCII), {"SIZE": limit})
+    assert commands.mail == b"MAIL FROM:<s@example.org> SIZE=%d\r\n" % len(ASCII)
+
+
+def test_a_message_over_the_limit_is_not_sent_at_all() -> None:
+    recipients = [make_recipient(1), make_recipient(2)]
+    commands = compose_commands(Transaction("s@example.org", recipients, ASCII), {"SIZE": str(len(ASCII) - 1)})
+    assert refused(commands) == [(1, "5.3.4"), (2, "5.3.4")]
     assert not commands.recipients
 
 
@@ -74,7 +93,7 @@ def test_what_cannot_be_said_in_ascii_fails(address: str, changes: dict[str, Any
 
 def test_one_recipient_that_cannot_be_said_in_ascii_does_not_stop_the_others() -> None:
     recipients = [make_recipient(1, "jörg@example.net"), make_recipient(2, "r@example.net", orcpt="utf-8;jörg@x.org")]
-    commands = compose_commands(Transaction("s@example.org", recipients, ASCII, smtputf8=True), ("DSN",))
+    commands = compose_commands(Transaction("s@example.org", recipients, ASCII, smtputf8=True), {"DSN": ""})
     assert refused(commands) == [(1, "5.6.7")]
     assert commands.rcpts == [b"RCPT TO:<r@example.net>\r\n"]
 
