@@ -38,8 +38,12 @@ class StorageFull(StorageUnavailable):
     """No room left where mail is kept (452 4.3.1)."""
 
 
+class StoreDamaged(StorageUnavailable):
+    """What was to be read or changed lies on a damaged part of the store; what lies elsewhere may be well."""
+
+
 class ContentCorrupt(SmtpeterError):
-    """Stored content does not match its checksum; it must not be sent."""
+    """Stored content cannot be read or does not match its checksum; it must not be sent."""
 
 
 class WrongSchema(ConfigError):

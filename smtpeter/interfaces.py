@@ -47,6 +47,12 @@ class ISubmitter(Interface):
         """
 
 
+class IRemoteCredentials(ICredentials):
+    """Credentials that tell where they come from: guesses are counted by that."""
+
+    address = Attribute("the client's address, a str")
+
+
 class ITokenCredential(ICredentials):
     """What a client proves itself with over HTTP: ``Authorization: Bearer``."""
 
@@ -57,7 +63,10 @@ class ISubmissionIntake(Interface):
     """The one door through which every message enters the queue."""
 
     def submit(submission: Submission) -> Deferred[None]:
-        """Take over responsibility; fires only when the submission is durable."""
+        """Take over responsibility; fires only when the submission is durable.
+
+        Cancel it to take the submission back, as :meth:`IQueueStore.enqueue` says.
+        """
 
 
 # --- store ----------------------------------------------------------------------------------------------------------
@@ -93,7 +102,11 @@ class IQueueStore(Interface):
     """The queue.  Every call is one transaction of its own; no cursor or connection ever leaves the store."""
 
     def enqueue(submission: Submission) -> Deferred[None]:
-        """Make a submission durable, all its recipients due, with an ``attempt`` event for each."""
+        """Make a submission durable, all its recipients due, with an ``attempt`` event for each.
+
+        Cancel it to take the submission back: what is not yet written never will be, and its file is removed; of what
+        turns out to have been written all the same, recipients that are still due are cancelled.
+        """
 
     def recover() -> Deferred[int]:
         """At start: whatever was leased is due at once as a possible duplicate, or held where it was marked in doubt.
@@ -103,13 +116,19 @@ class IQueueStore(Interface):
         """The same for leases that ended before ``now``, except those ``in_hand`` (submission, lease): a claim whose
         answer was lost, or a node that died, must not keep mail for ever."""
 
+    def bring_forward(now: float, longest: float) -> Deferred[int]:
+        """After the clock was set back: nothing is due, and no lease ends, more than ``longest`` seconds after ``now``,
+        except what was submitted for a later time and not tried yet.  Fires with the number of recipients whose due
+        time was changed."""
+
     def due_domains(now: float, limit: int) -> Deferred[tuple[Sequence[str], float | None]]:
         """Domains with recipients due at ``now``, longest waiting first, and the time at which the next one after
         ``now`` falls due (None: none is waiting)."""
 
     def claim_due(domains: Sequence[str], limit: int, now: float, lease_until: float) -> Deferred[Sequence[Job]]:
         """Lease up to ``limit`` recipients that are due in these domains.  A submission is in at most one job of the
-        answer.  The committed claim is the mark that an attempt may be under way."""
+        answer, unless parts of the store are damaged: what can be read is claimed around them, what cannot is held or
+        left alone.  The committed claim is the mark that an attempt may be under way."""
 
     def renew(submission: str, lease: int, lease_until: float) -> Deferred[bool]:
         """Prolong a job's lease; False where it is no longer ours."""

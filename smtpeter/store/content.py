@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,12 @@ from smtpeter.interfaces import IContentSpool, IContentStore
 from smtpeter.model.submission import Content
 from smtpeter.store.spool import INCOMING, CallInThread, ContentSpool, content_path, trouble
 
-SMALL_CONTENT = 256 * 1024
-"""Octets.  Content up to this size is kept with the rows.
+SMALL_CONTENT = 64 * 1024
+"""Octets.  Content up to this size is kept with the rows, and in memory until then: no session needs more of it.
 
-Measured with 20 messages under way and the server on one core, CPU in microseconds for each message, as rows and as
-files: 16 KB 110 and 730, 32 KB 160 and 740, 64 KB 255 and 820, 128 KB 480 and 1040, 256 KB 890 and 1230,
-512 KB 1690 and 1440, 1 MB 3160 and 2190.
+Rows cost less up to 256 KB.  Measured with 20 messages under way and the server on one core, CPU in microseconds for
+each message, as rows and as files: 16 KB 110 and 730, 32 KB 160 and 740, 64 KB 255 and 820, 128 KB 480 and 1040,
+256 KB 890 and 1230, 512 KB 1690 and 1440, 1 MB 3160 and 2190.
 """
 
 _AT_ONCE = 500
@@ -53,11 +54,10 @@ class ContentStore:
         self._call = call
         self._rows = rows
         self._small_content = small_content
-        self._durable_parts: set[Path] = set()
 
     def spool(self) -> IContentSpool:
         """See :class:`smtpeter.interfaces.IContentStore`."""
-        return ContentSpool(self._directory, self._call, self._discard, self._small_content, self._durable_parts)
+        return ContentSpool(self._directory, self._call, self.discard, self._small_content)
 
     def read(self, submission: str, content: Content) -> Deferred[bytes]:
         """See :class:`smtpeter.interfaces.IContentStore`."""
@@ -82,6 +82,8 @@ class ContentStore:
                 raise KeyError(submission) from None
             raise ContentCorrupt(f"the content of {submission} is missing: {path}") from None
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise ContentCorrupt(f"the content of {submission} cannot be read: {error}") from None
             raise trouble(error) from error
         return octets
 
@@ -117,7 +119,9 @@ class ContentStore:
             removed += len(orphans)
         return removed
 
-    def _discard(self, file: str) -> None:
+    def discard(self, file: str) -> None:
+        """Remove a file, unless a row names it."""
+
         async def remove() -> None:
             # Where the outcome of a commit is unknown, a row may name it after all.
             if not await self._rows.named([file]):

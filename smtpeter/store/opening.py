@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -15,13 +16,13 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from smtpeter.errors import ConfigError
+from smtpeter.errors import ConfigError, StorageUnavailable
 from smtpeter.interfaces import IAccountStore, IClock, IContentStore, IEventJournal, IExecutor, IQueueStore
 from smtpeter.store.content import SMALL_CONTENT, ContentStore
 from smtpeter.store.migrate import known_migrations, migrate, schema_version
-from smtpeter.store.spool import INCOMING, CallInThread, sync_directory
+from smtpeter.store.spool import INCOMING, CallInThread, make_parts, sync_directory, trouble
 from smtpeter.store.sqlite.accounts import AccountStore
-from smtpeter.store.sqlite.connection import connect
+from smtpeter.store.sqlite.connection import connect, connect_server, translate
 from smtpeter.store.sqlite.contents import ContentRows
 from smtpeter.store.sqlite.direct import DirectExecutor
 from smtpeter.store.sqlite.journal import EventJournal
@@ -33,6 +34,20 @@ T = TypeVar("T")
 
 _COMMAND_WAITS = 10.0
 _COMMAND_CHECKPOINTS = 1000
+_START_WAITS = 0.25
+"""Seconds for which a start waits for a lock on the database, with everything else standing still."""
+
+_MAY_PASS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+_WILL_NOT_PASS = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
 
 
 @dataclass
@@ -59,14 +74,19 @@ def open_for_server(
     small_content: int = SMALL_CONTENT,
     on_trouble: OnTrouble = lambda error: None,
     call_soon: CallSoon | None = None,
+    prepare: Callable[[Store], None] = lambda store: None,
 ) -> Store:
     """Open the store as its one server, with threads.  Call it in the reactor's thread, before mail comes in.
+
+    ``prepare`` is given the store before anything else is done with it; what it asks for is answered at once
+    (:func:`result_of`).
 
     ``call_in_reactor`` is ``reactor.callFromThread``, ``call_soon`` is ``reactor.callLater`` with 0 seconds.  Content
     up to ``small_content`` octets is kept with the rows, larger in files.  ``on_trouble`` is told, in the reactor, of
     every error that is the store's own.
 
     :raises ConfigError: in one line, where the store cannot be opened or another server has it.
+    :raises StorageUnavailable: where it cannot be opened now, because it is locked, full or in trouble.
     """
     path = database_path(url)
     make_directories(data_dir, path)
@@ -75,11 +95,20 @@ def open_for_server(
         raise ConfigError(f"store.url: another server is running on {path}: stop it first")
     try:
         prepare_database(path, clock)
+        first = DirectExecutor(
+            partial(connect_server, path, busy_timeout=_START_WAITS),
+            partial(connect, path, busy_timeout=_START_WAITS, query_only=True),
+        )
+        try:
+            result_of(first.write(lambda connection: None))  # so that nothing is built on a log that is not ours
+            prepare(_assemble(first, first.call, data_dir, clock, small_content)[0])
+        finally:
+            first.close()
     except BaseException:
         os.close(lock)
         raise
     executor = ThreadedExecutor(
-        partial(connect, path), partial(connect, path, query_only=True), call_in_reactor, on_trouble, call_soon
+        partial(connect_server, path), partial(connect, path, query_only=True), call_in_reactor, on_trouble, call_soon
     )
     store, content = _assemble(executor, executor.call, data_dir, clock, small_content)
     store._close = lambda: executor.close().addCallback(lambda closed: os.close(lock))
@@ -135,7 +164,11 @@ def make_directories(data_dir: Path, path: Path) -> None:
         try:
             _make_durable(directory)
         except OSError as error:
-            raise ConfigError(f"data_dir: {directory} cannot be made: {error.strerror}") from error
+            raise _cannot(error, f"data_dir: {directory} cannot be made: {error.strerror}") from error
+    try:
+        make_parts(data_dir / "content")
+    except OSError as error:
+        raise _cannot(error, f"data_dir: {data_dir / 'content'} cannot be used: {error.strerror}") from error
 
 
 def _make_durable(directory: Path) -> None:
@@ -155,7 +188,7 @@ def take_lock(path: Path) -> int | None:
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError(f"store.url: {file} cannot be opened: {error.strerror}") from error
+        raise _cannot(error, f"store.url: {file} cannot be opened: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -170,15 +203,17 @@ def prepare_database(path: Path, clock: IClock, for_server: bool = True) -> None
     A command changes the schema of an existing database only while no server runs.
 
     :raises ConfigError: where it cannot be done.
+    :raises StorageUnavailable: where it cannot be done now.
     """
     migrations = known_migrations()
+    waits = _START_WAITS if for_server else _COMMAND_WAITS
     try:
         # Only where there is none: closing a descriptor of a database gives up the locks that this process has on it.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        connection = connect(path, busy_timeout=_COMMAND_WAITS)
+        connection = connect(path, busy_timeout=waits)
     except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"store.url: {path} cannot be opened: {error}") from error
+        raise _cannot(error, f"store.url: {path} cannot be opened: {error}") from error
     lock: int | None = None
     try:
         if not for_server and 0 < schema_version(connection) < max(migrations):
@@ -187,11 +222,20 @@ def prepare_database(path: Path, clock: IClock, for_server: bool = True) -> None
                 raise ConfigError(f"store.url: {path} has an older schema: restart the server, which upgrades it")
         migrate(connection, path, milliseconds(clock.time()), migrations)
     except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"store.url: {path} cannot be used: {error}") from error
+        raise _cannot(error, f"store.url: {path} cannot be used: {error}") from error
     finally:
         connection.close()
         if lock is not None:
             os.close(lock)
+
+
+def _cannot(error: OSError | sqlite3.Error, text: str) -> Exception:
+    """Trouble that may pass by itself, or else what somebody has to change."""
+    if isinstance(error, OSError):
+        return type(trouble(error))(text) if error.errno in _MAY_PASS else ConfigError(text)
+    translated = translate(error)
+    lasting = getattr(error, "sqlite_errorcode", 0) & 0xFF in _WILL_NOT_PASS
+    return type(translated)(text) if isinstance(translated, StorageUnavailable) and not lasting else ConfigError(text)
 
 
 def result_of(deferred: Deferred[T]) -> T:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,23 +32,15 @@ class ContentSpool:
     """See :class:`smtpeter.interfaces.IContentSpool`.
 
     ``call`` runs what works on files, in a thread where there is one.  ``discard`` is given the name of a file that was
-    finished and is not wanted.  ``durable_parts`` are the directories of files that are known to be durable themselves.
+    finished and is not wanted.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        call: CallInThread,
-        discard: Callable[[str], None],
-        small_content: int,
-        durable_parts: set[Path] | None = None,
-    ) -> None:
+    def __init__(self, directory: Path, call: CallInThread, discard: Callable[[str], None], small_content: int) -> None:
         self.size = 0
         self._directory = directory
         self._call = call
         self._discard = discard
         self._small_content = small_content
-        self._durable_parts = set() if durable_parts is None else durable_parts
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._file: IncomingFile | None = None
@@ -67,7 +60,7 @@ class ContentSpool:
         if self.size <= self._small_content:
             return None
         if self._file is None:
-            self._file = IncomingFile(self._directory, self._durable_parts)
+            self._file = IncomingFile(self._directory)
         if not self._busy:
             self._write_on(self._file)
         if self._error is not None:
@@ -149,9 +142,8 @@ class ContentSpool:
 class IncomingFile:
     """A file that grows under a temporary name and gets its own when it is complete.  Its methods block."""
 
-    def __init__(self, directory: Path, durable_parts: set[Path]) -> None:
+    def __init__(self, directory: Path) -> None:
         self.name = secrets.token_hex(16)
-        self._durable_parts = durable_parts
         self._temporary = directory / INCOMING / self.name
         self._path = content_path(directory, self.name)
         self._file: IO[bytes] | None = None
@@ -177,14 +169,13 @@ class IncomingFile:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        part = self._path.parent
-        part.mkdir(mode=0o700, exist_ok=True)
-        # One that exists may have been made a moment ago, by another thread or before a crash, and not be durable yet.
-        if part not in self._durable_parts:
-            sync_directory(part.parent)
-            self._durable_parts.add(part)
-        self._temporary.rename(self._path)
-        sync_directory(part)
+        # Opened before it is changed, so that a failure to write the change down is told to us, whoever else syncs it.
+        part = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._temporary.rename(self._path)
+            os.fsync(part)
+        finally:
+            os.close(part)
         return True
 
     def remove(self) -> None:
@@ -201,6 +192,23 @@ class IncomingFile:
 def content_path(directory: Path, name: str) -> Path:
     """Where a finished file is."""
     return directory / name[:2] / name
+
+
+def make_parts(directory: Path) -> None:
+    """Make the directories of finished files, and all of them durable.
+
+    They are there before the first file comes: if making one failed half-way, it would look durable to the next file.
+    """
+    made = [directory / f"{number:02x}" for number in range(256) if not (directory / f"{number:02x}").is_dir()]
+    try:
+        for part in made:
+            part.mkdir(mode=0o700)
+        sync_directory(directory)
+    except OSError:
+        for part in made:
+            with suppress(OSError):
+                part.rmdir()
+        raise
 
 
 def trouble(error: BaseException | None) -> Exception:

@@ -84,6 +84,9 @@ def test_a_row_tells_all_that_is_listed(engine: Engine, mixed: list[Submission])
         ({"states": frozenset({RecipientState.LEASED, RecipientState.HELD})}, ["leased@b.example", "held@a.example"]),
         ({"states": frozenset({RecipientState.DUE}), "domain": "a.example"}, ["Deferred@A.example"]),
         ({"states": frozenset()}, []),
+        ({"states": frozenset({RecipientState.DUE}), "attempted": True}, ["Deferred@A.example"]),
+        ({"states": frozenset({RecipientState.DUE, RecipientState.HELD}), "attempted": True},
+            ["Deferred@A.example", "held@a.example"]),
         ({"since": START - 2}, ["due1@b.example", "due2@c.example", "leased@b.example"]),
         ({"until": START - 4}, ["delivered@a.example"]),
         ({"since": START - 4, "until": START - 3}, ["held@a.example"]),
@@ -112,6 +115,11 @@ def test_retry_makes_deferred_ones_due_at_once(engine: Engine, mixed: list[Submi
     assert apply(engine, Verb.RETRY) == 0
     assert engine.wait(engine.store.queue.due_domains(START, 9))[0] == ["b.example", "c.example", "a.example"]
     assert [job.submission for job in claim(engine, "a.example")] == [mixed[2].id]
+
+
+def test_a_verb_may_be_for_deferred_ones_alone(engine: Engine, mixed: list[Submission]) -> None:
+    assert apply(engine, Verb.CANCEL, attempted=True, states=frozenset({RecipientState.DUE})) == 1
+    assert found(engine, states=frozenset({RecipientState.CANCELLED})) == ["Deferred@A.example"]
 
 
 def test_hold_and_release(engine: Engine, mixed: list[Submission]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Sequence
 
@@ -16,11 +17,19 @@ from smtpeter.store.sqlite.rows import DUE, HELD, LEASED, milliseconds, seconds
 INLINE = 32 * 1024
 """Octets.  Content up to this size may come with its job, which saves a journey to a reader for each message."""
 
+_FIND_DUE = f"""
+    SELECT submission, number FROM recipient
+    WHERE state < 4 AND state = {DUE} AND domain = ? AND due <= ?{{also}} ORDER BY due, submission, number LIMIT ?
+"""
 _CLAIM = f"""
     UPDATE recipient SET state = {LEASED}, lease = ?, lease_until = ?
-    WHERE (submission, number) IN (
-        SELECT submission, number FROM recipient
-        WHERE state < 4 AND state = {DUE} AND domain = ? AND due <= ? ORDER BY due, submission, number LIMIT ?)
+    WHERE (submission, number) IN ({_FIND_DUE})
+    RETURNING submission, number, address, domain, notify, orcpt, attempts, duplicate
+"""
+_AVOIDED = " AND (submission || ' ' || number) NOT IN (SELECT value FROM json_each(?))"
+_CLAIM_ONE = f"""
+    UPDATE recipient SET state = {LEASED}, lease = ?, lease_until = ?
+    WHERE submission = ? AND number = ? AND state < 4 AND state = {DUE} AND due <= ?
     RETURNING submission, number, address, domain, notify, orcpt, attempts, duplicate
 """
 _SUBMISSION = """
@@ -32,6 +41,7 @@ _SUBMISSION = """
 _LEASED = f"""
     SELECT submission, number, lease, domain, due, in_doubt FROM recipient WHERE state < 4 AND state = {LEASED}
 """
+_FIND_LEASED = f"SELECT submission, number FROM recipient WHERE state < 4 AND state = {LEASED}"
 _END_LEASE = "UPDATE recipient SET lease = NULL, lease_until = NULL, in_doubt = 0, duplicate = 1"
 _OURS = f"submission = ? AND state = {LEASED} AND lease = ?"
 
@@ -43,11 +53,14 @@ def claim_due(
     now: float,
     lease_until: float,
     inline: int = INLINE,
+    avoided: Collection[tuple[str, int]] = (),
 ) -> Sequence[Job]:
     """See :meth:`smtpeter.interfaces.IQueueStore.claim_due`.  Every domain has its share of ``limit``.
 
-    Content up to ``inline`` octets comes along.
+    Content up to ``inline`` octets comes along.  Recipients in ``avoided`` are not even looked at.
     """
+    statement = _CLAIM.format(also=_AVOIDED if avoided else "")
+    also = _avoid(avoided)
     lease = next_lease(connection)
     at, until = milliseconds(now), milliseconds(lease_until)
     claimed: dict[str, list[tuple[int, str, str, str | None, str | None, int, int]]] = {}
@@ -57,7 +70,7 @@ def claim_due(
         share = -(-left // (len(domains) - position))
         if share <= 0:
             break
-        rows = connection.execute(_CLAIM, (lease, until, domain, at, share)).fetchall()
+        rows = connection.execute(statement, (lease, until, domain, at, *also, share)).fetchall()
         looked_at.append(domain)
         left -= len(rows)
         for submission, *rest in rows:
@@ -154,11 +167,72 @@ def recover(connection: sqlite3.Connection, now: float) -> int:
     return _void(connection, connection.execute(_LEASED).fetchall(), milliseconds(now))
 
 
-def recover_expired(connection: sqlite3.Connection, now: float, in_hand: Collection[tuple[str, int]]) -> int:
-    """See :meth:`smtpeter.interfaces.IQueueStore.recover_expired`."""
+def recover_expired(
+    connection: sqlite3.Connection,
+    now: float,
+    in_hand: Collection[tuple[str, int]],
+    avoided: Collection[tuple[str, int]] = (),
+) -> int:
+    """See :meth:`smtpeter.interfaces.IQueueStore.recover_expired`.  Recipients in ``avoided`` are not looked at."""
     at = milliseconds(now)
-    expired = connection.execute(f"{_LEASED} AND lease_until < ?", (at,)).fetchall()
+    some = f" AND (submission, number) IN ({_FIND_LEASED}{_AVOIDED})" if avoided else ""
+    expired = connection.execute(f"{_LEASED} AND lease_until < ?{some}", (at, *_avoid(avoided))).fetchall()
     return _void(connection, [row for row in expired if (row[0], row[2]) not in in_hand], at)
+
+
+# --- for one recipient alone, where not all can be read: see smtpeter.store.sqlite.detour ---
+
+
+def find_due(connection: sqlite3.Connection, domain: str, now: float, limit: int) -> Sequence[tuple[str, int]]:
+    """Which recipients are due: submission and number, read from the index alone."""
+    return connection.execute(_FIND_DUE.format(also=""), (domain, milliseconds(now), limit)).fetchall()
+
+
+def find_leased(connection: sqlite3.Connection) -> Sequence[tuple[str, int]]:
+    """Which recipients are leased: submission and number, read from the index alone."""
+    return connection.execute(_FIND_LEASED).fetchall()
+
+
+def claim_one(connection: sqlite3.Connection, submission: str, number: int, now: float, until: float) -> Job | None:
+    """Claim a recipient; None where it is due no more."""
+    lease = next_lease(connection)
+    values = (lease, milliseconds(until), submission, number, milliseconds(now))
+    rows = connection.execute(_CLAIM_ONE, values).fetchall()
+    if not rows:
+        return None
+    look_again(connection, [rows[0][3]])
+    return _job(connection, submission, lease, until, [tuple(rows[0][1:])], -1)
+
+
+def hold_one(connection: sqlite3.Connection, submission: str, number: int, state: int, now: float) -> bool:
+    """Hold a recipient that is in this state."""
+    held = connection.execute(
+        f"{_END_LEASE}, state = {HELD} WHERE submission = ? AND number = ? AND state < 4 AND state = ?",
+        (submission, number, state),
+    )
+    reason = {"description": "what is stored of it is damaged; it is not sent"}
+    insert_events(connection, [(milliseconds(now), EventKind.HELD, submission, number, reason)] * held.rowcount)
+    return held.rowcount > 0
+
+
+def recover_one(
+    connection: sqlite3.Connection,
+    submission: str,
+    number: int,
+    now: float,
+    only_expired: bool,
+    in_hand: Collection[tuple[str, int]],
+) -> int:
+    """:func:`recover`, or :func:`recover_expired`, for one recipient."""
+    at = milliseconds(now)
+    expired = f" AND lease_until < {at}" if only_expired else ""
+    rows = connection.execute(f"{_LEASED} AND submission = ? AND number = ?{expired}", (submission, number)).fetchall()
+    return _void(connection, [row for row in rows if (row[0], row[2]) not in in_hand], at)
+
+
+def _avoid(avoided: Collection[tuple[str, int]]) -> tuple[str, ...]:
+    """The value for what :data:`_AVOIDED` asks, where it does."""
+    return (json.dumps([f"{submission} {number}" for submission, number in avoided]),) if avoided else ()
 
 
 def _void(connection: sqlite3.Connection, rows: Sequence[tuple[str, int, int, str, int, int]], now: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from smtpeter.errors import StorageFull, StorageUnavailable
+from smtpeter.errors import StorageFull, StorageUnavailable, StoreDamaged
 
 # Trouble of the machine or of a neighbour, as opposed to a statement that is wrong.
 _TROUBLE = frozenset(
@@ -25,6 +25,12 @@ _TROUBLE = frozenset(
         sqlite3.SQLITE_AUTH,
     }
 )
+
+LOG_LIMIT = 64 * 1024 * 1024
+"""Octets.  A log that grew beyond this, because somebody read an old state for long, is cut when it begins again."""
+
+_PATIENCE_FOR_LOG = 0.25
+"""Seconds that beginning the log anew waits for readers."""
 
 
 def connect(
@@ -51,8 +57,28 @@ def connect(
         connection.execute("PRAGMA mmap_size = 0")
         connection.execute(f"PRAGMA cache_size = {-4096 if query_only else -32768}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
         if query_only:
             connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_server(path: Path, *, busy_timeout: float = 5.0) -> sqlite3.Connection:
+    """The connection with which the server writes: all that the log holds is brought to the database first.
+
+    After a sync that failed, the system takes for written what is not on the disk.  A process that starts then may
+    find such frames in the log, whole as far as anybody can see; whatever were appended to them would be lost with them
+    when the power fails.  So nothing is built on a log that this connection has not begun itself.  Where somebody
+    reads an old state this is not done, nor needed: who keeps a database open keeps its index of the log too, and that
+    knows nothing of frames that were never committed.
+    """
+    connection = connect(path, busy_timeout=_PATIENCE_FOR_LOG)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
     except BaseException:
         connection.close()
         raise
@@ -67,7 +93,15 @@ def translate(error: Exception) -> Exception:
     if not isinstance(error, sqlite3.Error) or code is None or code & 0xFF not in _TROUBLE:
         return error
     reason = f"{error} ({error.sqlite_errorname})"
-    return StorageFull(reason) if code & 0xFF == sqlite3.SQLITE_FULL else StorageUnavailable(reason)
+    if code & 0xFF == sqlite3.SQLITE_FULL:
+        return StorageFull(reason)
+    return StoreDamaged(reason) if is_damage(error) else StorageUnavailable(reason)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether one part of the database cannot be read, which says nothing of the others."""
+    code = error.sqlite_errorcode
+    return code & 0xFF == sqlite3.SQLITE_CORRUPT or code in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
 
 
 def is_trouble(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from smtpeter.errors import ContentCorrupt
 from smtpeter.interfaces import IExecutor
+from smtpeter.store.sqlite.connection import is_damage
 
 
 class ContentRows:
@@ -28,7 +29,7 @@ class ContentRows:
             try:
                 kept = connection.execute("SELECT data FROM content WHERE number = ?", (number,)).fetchone()
             except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+                if is_damage(error):
                     raise ContentCorrupt(f"the content of {submission} cannot be read: {error}") from error
                 raise
             return None if kept is None else kept[0], None

@@ -32,18 +32,20 @@ _READ_RECIPIENTS = "SELECT address, domain, notify, orcpt FROM recipient WHERE s
 
 
 class Enqueue(Combinable):
-    """One submission to be taken in."""
+    """One submission to be taken in; ``withdrawn`` may be set, from another thread, until it is."""
 
-    __slots__ = ("submission",)
+    __slots__ = ("submission", "withdrawn")
 
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
+        self.withdrawn = False
 
     @classmethod
-    def together(cls, connection: sqlite3.Connection, operations: Sequence[Enqueue]) -> Sequence[None]:
-        """See :class:`smtpeter.store.sqlite.transaction.Combinable`."""
-        enqueue(connection, [operation.submission for operation in operations])
-        return [None] * len(operations)
+    def together(cls, connection: sqlite3.Connection, operations: Sequence[Enqueue]) -> Sequence[bool]:
+        """See :class:`smtpeter.store.sqlite.transaction.Combinable`.  Answers which were taken in."""
+        wanted = [not operation.withdrawn for operation in operations]
+        enqueue(connection, [each.submission for each, is_wanted in zip(operations, wanted, strict=True) if is_wanted])
+        return wanted
 
 
 def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None:

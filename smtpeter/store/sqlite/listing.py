@@ -77,6 +77,8 @@ def _conditions(filter: Filter) -> tuple[list[str], list[Any]]:
         add("s.time >= ?", milliseconds(filter.since))
     if filter.until is not None:
         add("s.time < ?", milliseconds(filter.until))
+    if filter.attempted:
+        conditions.append(f"(r.state <> {DUE} OR r.attempts > 0)")
     return conditions, values
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from smtpeter.errors import StoreDamaged
 from smtpeter.interfaces import IClock, IExecutor, IQueueStore
 from smtpeter.model.delivery import Job, SettledJob
 from smtpeter.model.listing import Filter, MessageRow, Verb
 from smtpeter.model.submission import Submission
 from smtpeter.store.content import ContentStore
-from smtpeter.store.sqlite import claim, destinations, listing, retention
+from smtpeter.store.sqlite import claim, destinations, listing, retention, setback
+from smtpeter.store.sqlite.detour import Detour
 from smtpeter.store.sqlite.enqueue import Enqueue, read_submission
 from smtpeter.store.sqlite.rows import milliseconds
 from smtpeter.store.sqlite.settle import Settle
@@ -23,24 +29,76 @@ from smtpeter.store.sqlite.settle import Settle
 class QueueStore:
     """See :class:`smtpeter.interfaces.IQueueStore`."""
 
+    _log = Logger()
+
     def __init__(self, executor: IExecutor, content: ContentStore, clock: IClock) -> None:
         self._executor = executor
         self._content = content
         self._clock = clock
-        self._inline = claim.INLINE
+        self._detour = Detour(executor)
 
     def enqueue(self, submission: Submission) -> Deferred[None]:
         """See the interface."""
-        return self._executor.write(Enqueue(submission))
+        operation = Enqueue(submission)
+        taken: Deferred[None] = Deferred(lambda taken: setattr(operation, "withdrawn", True))
+        self._executor.write(operation).addBoth(self._enqueued, operation, taken)
+        return taken
+
+    def _enqueued(self, result: bool | Failure, operation: Enqueue, taken: Deferred[None]) -> None:
+        if operation.withdrawn:
+            Deferred.fromCoroutine(self._take_back(result is True, operation.submission)).addErrback(
+                lambda failure: self._log.failure("a message was not taken back", failure)
+            )
+        elif isinstance(result, Failure):
+            taken.errback(result)
+        else:
+            taken.callback(None)
+
+    async def _take_back(self, written: bool, submission: Submission) -> None:
+        """The sender was told that this one was not taken."""
+        if written:
+            now, of_it = self._clock.time(), Filter(submission=submission.id)
+            cancelled = await self.apply(of_it, Verb.CANCEL, now, len(submission.envelope.recipients))
+            self._log.warn(
+                "too late: id={id} was written after its sender had been told to come again; "
+                "{cancelled} of {recipients} recipients were cancelled",
+                event="late",
+                id=submission.id,
+                cancelled=cancelled,
+                recipients=len(submission.envelope.recipients),
+            )
+        if submission.content.file is not None:
+            self._content.discard(submission.content.file)
 
     def recover(self) -> Deferred[int]:
         """See the interface."""
+        return Deferred.fromCoroutine(self._recover())
+
+    async def _recover(self) -> int:
         now = self._clock.time()
-        return self._executor.write(lambda connection: claim.recover(connection, now))
+        try:
+            count: int = await self._executor.write(lambda connection: claim.recover(connection, now))
+        except StoreDamaged:
+            count = await self._detour.recover(now, False, ())
+        return count
 
     def recover_expired(self, now: float, in_hand: Collection[tuple[str, int]]) -> Deferred[int]:
         """See the interface."""
-        return self._executor.write(lambda connection: claim.recover_expired(connection, now, in_hand))
+        return Deferred.fromCoroutine(self._recover_expired(now, in_hand))
+
+    async def _recover_expired(self, now: float, in_hand: Collection[tuple[str, int]]) -> int:
+        avoided = self._detour.avoided(now)
+        try:
+            count: int = await self._executor.write(
+                lambda connection: claim.recover_expired(connection, now, in_hand, avoided)
+            )
+        except StoreDamaged:
+            count = await self._detour.recover(now, True, in_hand)
+        return count
+
+    def bring_forward(self, now: float, longest: float) -> Deferred[int]:
+        """See the interface."""
+        return self._executor.write(lambda connection: setback.bring_forward(connection, now, longest))
 
     def due_domains(self, now: float, limit: int) -> Deferred[tuple[Sequence[str], float | None]]:
         """See the interface."""
@@ -48,17 +106,25 @@ class QueueStore:
 
     def claim_due(self, domains: Sequence[str], limit: int, now: float, lease_until: float) -> Deferred[Sequence[Job]]:
         """See the interface."""
-        wanted, inline = tuple(dict.fromkeys(domains)), self._inline
-        # If this fails, the next claim does without content: what cannot be read must hold up nothing else.
-        self._inline = -1
+        return Deferred.fromCoroutine(self._claim_due(tuple(dict.fromkeys(domains)), limit, now, lease_until))
 
-        def claimed(jobs: Sequence[Job]) -> Sequence[Job]:
-            self._inline = claim.INLINE
-            return jobs
-
-        return self._executor.write(
-            lambda connection: claim.claim_due(connection, wanted, limit, now, lease_until, inline)
-        ).addCallback(claimed)
+    async def _claim_due(self, domains: Sequence[str], limit: int, now: float, lease_until: float) -> Sequence[Job]:
+        avoided = self._detour.avoided(now)
+        for inline in (claim.INLINE, -1):  # if content is what cannot be read, whoever reads it alone is told
+            with suppress(StoreDamaged):
+                jobs: Sequence[Job] = await self._executor.write(
+                    partial(
+                        claim.claim_due,
+                        domains=domains,
+                        limit=limit,
+                        now=now,
+                        lease_until=lease_until,
+                        inline=inline,
+                        avoided=avoided,
+                    )
+                )
+                return jobs
+        return await self._detour.claim(domains, limit, now, lease_until)
 
     def renew(self, submission: str, lease: int, lease_until: float) -> Deferred[bool]:
         """See the interface."""

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from smtpeter.errors import StorageFull, StorageUnavailable
+from smtpeter.errors import StorageFull, StorageUnavailable, StoreDamaged
 from smtpeter.store.sqlite.connection import is_trouble, translate
 
 Operation = Callable[[sqlite3.Connection], Any]
@@ -54,7 +54,9 @@ class Writer:
             self._roll_back(error)
             translated = translate(error)
             alone = len(operations) == 1
-            hopeless = isinstance(translated, StorageUnavailable) and not isinstance(translated, StorageFull)
+            hopeless = isinstance(translated, StorageUnavailable) and not isinstance(
+                translated, StorageFull | StoreDamaged
+            )
             if alone or hopeless:
                 return [Result(error=translated)] * len(operations)
             return [self.run([operation])[0] for operation in operations]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -12,9 +13,9 @@ from pathlib import Path
 import pytest
 from zope.interface.verify import verifyObject
 
-from smtpeter.errors import ConfigError, WrongSchema
+from smtpeter.errors import ConfigError, SmtpeterError, StorageFull, StorageUnavailable, WrongSchema
 from smtpeter.interfaces import IAccountStore, IContentSpool, IContentStore, IEventJournal, IExecutor, IQueueStore
-from smtpeter.store.opening import Store, open_for_command, open_for_server
+from smtpeter.store.opening import Store, open_for_command, open_for_server, result_of
 from tests.contract.engines import Direct, FakeClock, Threaded, enqueue
 from tests.unit.store.stand_ins import Reactor
 
@@ -111,6 +112,61 @@ def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"")
     with pytest.raises(ConfigError, match="data_dir"):
         serve(tmp_path, Reactor())
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, StorageFull),
+        (errno.EIO, StorageUnavailable),
+        (errno.EROFS, ConfigError),
+        (errno.EACCES, ConfigError),
+    ],
+)
+def test_trouble_that_may_pass_is_told_from_what_somebody_has_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception]
+) -> None:
+    def refuse(directory: Path) -> None:
+        raise OSError(number, "injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("smtpeter.store.opening.sync_directory", refuse)
+        if number == errno.EACCES:  # a directory that is not ours to read was there before us
+            patch.setattr("smtpeter.store.opening.make_parts", refuse)
+        with pytest.raises(SmtpeterError) as caught:
+            serve(tmp_path, Reactor())
+    assert type(caught.value) is expected and "\n" not in str(caught.value)
+    reactor = Reactor()
+    reactor.close(serve(tmp_path, reactor))
+
+
+def test_a_database_that_is_locked_is_temporary_trouble(tmp_path: Path) -> None:
+    reactor = Reactor()
+    reactor.close(serve(tmp_path, reactor))
+    other = sqlite3.connect(tmp_path / "db" / "mail.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StorageUnavailable, match="locked"):
+        serve(tmp_path, Reactor())
+    other.execute("COMMIT")
+    other.close()
+    reactor.close(serve(tmp_path, reactor))
+
+
+def test_what_is_prepared_comes_before_everything_else(tmp_path: Path) -> None:
+    engine = Threaded(tmp_path)
+    left = tmp_path / "content" / "ab" / "left"
+    engine.wait(engine.store.close())
+    left.touch()
+
+    def refuse(store: Store) -> None:
+        assert result_of(store.queue.recover()) == 0
+        raise ConfigError("another keys file")
+
+    with pytest.raises(ConfigError, match="keys"):
+        open_for_server(f"sqlite://{tmp_path / 'mail.db'}", tmp_path, FakeClock(), Reactor().call, prepare=refuse)
+    assert left.exists()
+    engine.open()
+    engine.wait(engine.store.close())
 
 
 def change_version(tmp_path: Path, version: int) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from smtpeter.errors import ContentCorrupt, StorageFull, StorageUnavailable
-from smtpeter.store.spool import BUFFER, ContentSpool
+from smtpeter.store.spool import BUFFER, ContentSpool, make_parts
 from tests.contract.engines import Direct, Threaded, enqueue, make
 
 
@@ -44,6 +44,7 @@ class Threads:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "incoming").mkdir()
+    make_parts(tmp_path)
     return tmp_path
 
 
@@ -217,6 +218,32 @@ def test_a_truncated_flipped_or_missing_file_is_never_given_out(tmp_path: Path) 
     path.unlink()
     with pytest.raises(ContentCorrupt, match="missing"):
         engine.wait(engine.store.content.read(taken.id, taken.content))
+
+
+def test_a_file_that_the_disk_does_not_give_is_never_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Direct(tmp_path)
+    taken = enqueue(engine, data=LARGE)
+
+    def fail_to_read(path: Path) -> bytes:
+        raise OSError(errno.EIO, "injected")
+
+    monkeypatch.setattr(Path, "read_bytes", fail_to_read)
+    with pytest.raises(ContentCorrupt, match="cannot be read"):
+        engine.wait(engine.store.content.read(taken.id, taken.content))
+
+
+def test_directories_that_were_not_made_durable_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_to_sync(directory: Path) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("smtpeter.store.spool.sync_directory", fail_to_sync)
+        with pytest.raises(OSError):
+            make_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    make_parts(tmp_path)
+    make_parts(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 256
 
 
 def test_a_file_that_cannot_be_read_now_is_temporary_trouble(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The way around recipients whose rows are damaged, so that they hold up nobody else."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from smtpeter.errors import StoreDamaged
+from smtpeter.interfaces import IExecutor
+from smtpeter.model.delivery import Job
+from smtpeter.store.sqlite import claim
+from smtpeter.store.sqlite.rows import DUE, LEASED
+
+Key = tuple[str, int]
+
+AVOIDED = 600.0
+"""Seconds until what could not be read is tried again: it may have been the disk's mood."""
+
+
+class Detour:
+    """Does for each recipient alone what could not be done for all together.
+
+    Which there are is read from their index, where the damaged rows themselves are not needed.  Those that fail are
+    held where that can be written down, and otherwise left alone for a while.
+    """
+
+    _log = Logger()
+
+    def __init__(self, executor: IExecutor) -> None:
+        self._executor = executor
+        self._avoided: dict[Key, float] = {}
+
+    def avoided(self, now: float) -> Collection[Key]:
+        """Recipients that nothing is to be tried with; ``now`` in seconds."""
+        if self._avoided:
+            self._avoided = {key: until for key, until in self._avoided.items() if until > now}
+        return self._avoided.keys()
+
+    async def claim(self, domains: Sequence[str], limit: int, now: float, lease_until: float) -> Sequence[Job]:
+        """Claim one recipient after the other: of a submission there may be several jobs."""
+        avoided = self.avoided(now)
+        keys = await self._executor.read(
+            lambda connection: [
+                key
+                for domain in domains
+                for key in claim.find_due(connection, domain, now, limit + len(avoided))
+                if key not in avoided
+            ][:limit]
+        )
+        jobs = await self._each(
+            keys, lambda connection, key: claim.claim_one(connection, *key, now, lease_until), DUE, now
+        )
+        return [job for job in jobs if job is not None]
+
+    async def recover(self, now: float, only_expired: bool, in_hand: Collection[Key]) -> int:
+        """End leases, one after the other."""
+        avoided = self.avoided(now)
+        keys = await self._executor.read(
+            lambda connection: [key for key in claim.find_leased(connection) if key not in avoided]
+        )
+        return sum(
+            await self._each(
+                keys,
+                lambda connection, key: claim.recover_one(connection, *key, now, only_expired, in_hand),
+                LEASED,
+                now,
+            )
+        )
+
+    async def _each(
+        self, keys: Iterable[Key], do: Callable[[sqlite3.Connection, Key], Any], state: int, now: float
+    ) -> list[Any]:
+        """What came of those with which it could be done."""
+        results = await self._write_all(keys, do)
+        broken = {key: value for key, well, value in results if not well}
+        for key, failure in broken.items():
+            if failure.check(StoreDamaged) is None:
+                failure.raiseException()
+            self._avoided[key] = now + AVOIDED
+        held = await self._write_all(broken, lambda connection, key: claim.hold_one(connection, *key, state, now))
+        for (submission, number), well, value in held:
+            self._log.error(
+                "damage: submission={submission} recipient={number} is not sent, {what}: {reason}",
+                event="damage",
+                submission=submission,
+                number=number,
+                what="and held" if well and value else "and cannot even be held",
+                reason=broken[submission, number].getErrorMessage(),
+            )
+        return [value for _, well, value in results if well]
+
+    async def _write_all(
+        self, keys: Iterable[Key], do: Callable[[sqlite3.Connection, Key], Any]
+    ) -> list[tuple[Key, bool, Any]]:
+        wanted = list(keys)
+        written: list[Deferred[Any]] = [
+            self._executor.write(lambda connection, key=key: do(connection, key))  # type: ignore[misc]
+            for key in wanted
+        ]
+        results: list[tuple[bool, Any | Failure]] = await DeferredList(written, consumeErrors=True)
+        return [(key, well, value) for key, (well, value) in zip(wanted, results, strict=True)]

@@ -1,0 +1,29 @@
+"""What a clock that was set back would leave waiting for the time that it had shown before."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from smtpeter.store.sqlite.destinations import became_due
+from smtpeter.store.sqlite.rows import DUE, LEASED, milliseconds
+
+# Only a submission that asked for a later time, and was not tried yet, may wait for longer than retries do.
+_DUE = f"""
+    UPDATE recipient SET due = CASE attempts WHEN 0 THEN ?1 ELSE ?2 END
+    WHERE state < 4 AND state = {DUE} AND due > ?2
+        AND (attempts > 0 OR (SELECT due FROM submission WHERE id = submission) IS NULL)
+    RETURNING domain, due
+"""
+_LEASED = f"UPDATE recipient SET lease_until = ?1 WHERE state < 4 AND state = {LEASED} AND lease_until > ?1"
+
+
+def bring_forward(connection: sqlite3.Connection, now: float, longest: float) -> int:
+    """See :meth:`smtpeter.interfaces.IQueueStore.bring_forward`."""
+    latest = milliseconds(now + longest)
+    rows = connection.execute(_DUE, (milliseconds(now), latest)).fetchall()
+    connection.execute(_LEASED, (latest,))
+    earliest: dict[str, int] = {}
+    for domain, due in rows:
+        earliest[domain] = min(due, earliest.get(domain, due))
+    became_due(connection, earliest)
+    return len(rows)
