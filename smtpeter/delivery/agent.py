@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtpeter.delivery.connection import ConnectionSettings, Mark, RelayConnection
+from smtpeter.delivery.waiting import Waiting, Work
 from smtpeter.errors import ContentCorrupt, StorageUnavailable
 from smtpeter.interfaces import IContentStore, IDeliveryAgent
+from smtpeter.mime.convert import convert, needs_conversion
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
 from smtpeter.model.reply import clean_text
 from smtpeter.smtp.transaction import Transaction
 
 CONNECT_TIMEOUT = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+MEMORY = 100_000_000  # octets of content: two of the largest messages that we take by default
+SMALL = 65536  # octets of content that are looked through in no time
 RECIPIENTS = 100  # of one transaction (RFC 5321 section 4.5.3.1.8); the others follow in the next
 
 MarkInDoubt = Callable[[str, int, Sequence[int]], "Deferred[bool]"]
+InThread = Callable[[Callable[[], bytes]], "Deferred[bytes]"]
 _STOPPING = Outcome(OutcomeKind.NOT_TRIED, 0, "4.3.2", "The server is stopping")
-
-
-class _Work:
-    """A job under way.  ``left`` are the recipients that no transaction has dealt with; ``fenced``: the store does not
-    let it go on."""
-
-    __slots__ = ("content", "done", "fenced", "job", "left", "outcomes")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.done: Deferred[Mapping[int, Outcome]] = Deferred()
-        self.left: Sequence[LeasedRecipient] = job.recipients
-        self.outcomes: dict[int, Outcome] = {}
-        self.content: bytes | None = None
-        self.fenced = False
-
-    def settle_rest(self, outcome: Outcome) -> None:
-        """This outcome for all recipients that have none yet."""
-        for recipient in self.left:
-            self.outcomes[recipient.number] = outcome
-        self.left = ()
+_UNSERVED = Outcome(OutcomeKind.DEFERRED, 0, "4.4.2", "Every connection was closed before the message could begin")
 
 
 @implementer(IDeliveryAgent)
@@ -53,11 +39,14 @@ class RelayAgent:
     """Everything goes to one relay.
 
     ``connect`` makes an endpoint for each new connection.  ``connections`` is how many there may be,
-    ``messages`` how many each carries, ``stop_timeout`` how long (seconds) stopping waits for what is under way.
-    With ``mark`` the store is told before each final dot, and nothing is sent that it does not confirm.
+    ``messages`` how many each carries, ``memory`` how much content (octets) is read from the store for all of them.
+    ``stop_timeout`` is how long (seconds) stopping waits for answers to final dots, and half of it for all else that
+    is under way.  ``in_thread`` calls what takes too long for the reactor's thread.  With ``mark`` the store is told
+    before each final dot, and nothing is sent that it does not confirm.
 
-    When no connection can be opened, everything that waits gets the reason as its outcome, and so does what comes
-    before the pause is over; until then ``capacity`` is 0, so that a dead relay costs nothing for each message.
+    When no connection can be opened, or one closes before it has dealt with any message, everything that waits gets the
+    reason as its outcome, and so does what comes before the pause is over; until then ``capacity`` is 0, so that a dead
+    relay costs nothing for each message.
     """
 
     _log = Logger()
@@ -68,8 +57,10 @@ class RelayAgent:
         connect: Callable[[], IStreamClientEndpoint],
         settings: ConnectionSettings,
         content: IContentStore,
+        in_thread: InThread,
         connections: int = 20,
         messages: int = 1000,
+        memory: int = MEMORY,
         stop_timeout: float = 20.0,
         mark: MarkInDoubt | None = None,
     ) -> None:
@@ -77,11 +68,12 @@ class RelayAgent:
         self._settings = settings
         self._timers: IReactorTime = settings.timers
         self._content = content
+        self._in_thread = in_thread
         self._limit = connections
         self._messages = messages
         self._stop_timeout = stop_timeout
         self._mark = mark
-        self._waiting: deque[_Work] = deque()
+        self._waiting = Waiting(memory)
         self._idle: list[RelayConnection] = []
         self._usable: set[RelayConnection] = set()  # open, busy or not
         self._opening: set[RelayConnection] = set()
@@ -98,8 +90,8 @@ class RelayAgent:
 
     def deliver(self, job: Job) -> Deferred[Mapping[int, Outcome]]:
         """See :meth:`smtpeter.interfaces.IDeliveryAgent.deliver`."""
-        work = _Work(job)
-        self._waiting.append(work)
+        work = Work(job)
+        self._waiting.add(work)
         self._feed()
         return work.done
 
@@ -114,8 +106,9 @@ class RelayAgent:
         """See :meth:`smtpeter.interfaces.IDeliveryAgent.stop`."""
         if self._stopped is None:
             self._stopped = Deferred()
-            timeout = self._timers.callLater(self._stop_timeout, self._abort)
-            self._stopped.addCallback(lambda result: timeout.cancel() if timeout.active() else None)
+            for seconds, in_doubt in ((self._stop_timeout / 2, False), (self._stop_timeout, True)):
+                timeout = self._timers.callLater(seconds, self._abort, in_doubt)
+                self._stopped.addCallback(_cancel, timeout)
             self._refuse_waiting(_STOPPING)
             for attempt in list(self._attempts):
                 attempt.cancel()
@@ -146,7 +139,7 @@ class RelayAgent:
             connection = self._idle.pop()
             if connection.usable:
                 self._busy += 1
-                self._carry(connection, self._waiting.popleft())
+                self._carry(connection, self._waiting.take())
         if not self._waiting:
             return
         if self._stopped is not None:
@@ -157,12 +150,11 @@ class RelayAgent:
             self._refuse_waiting(self._reason)
 
     def _refuse_waiting(self, outcome: Outcome) -> None:
-        while self._waiting:
-            work = self._waiting.popleft()
+        for work in self._waiting.drain():
             work.settle_rest(outcome)
             work.done.callback(work.outcomes)
 
-    def _carry(self, connection: RelayConnection, work: _Work) -> None:
+    def _carry(self, connection: RelayConnection, work: Work) -> None:
         if work.content is not None:
             self._transact(connection, work)
             return
@@ -172,11 +164,26 @@ class RelayAgent:
         )
         reading.addErrback(self._failed, connection, work)
 
-    def _content_read(self, content: bytes, connection: RelayConnection, work: _Work) -> None:
+    def _content_read(self, content: bytes, connection: RelayConnection, work: Work) -> None:
         work.content = content
         self._transact(connection, work)
 
-    def _content_missing(self, failure: Failure, connection: RelayConnection, work: _Work) -> None:
+    def _convert(self, connection: RelayConnection, work: Work, eight_bit: bool) -> None:
+        """Put the content into the form that this connection can take; another one may take another form."""
+        content = work.content
+        assert content is not None
+        if len(content) <= SMALL and not needs_conversion(content, eight_bit=eight_bit):
+            self._converted(content, connection, work, eight_bit)
+            return
+        converting = self._in_thread(partial(convert, content, eight_bit=eight_bit))
+        converting.addCallback(self._converted, connection, work, eight_bit)
+        converting.addErrback(self._failed, connection, work)
+
+    def _converted(self, content: bytes, connection: RelayConnection, work: Work, eight_bit: bool) -> None:
+        work.form = eight_bit, content
+        self._transact(connection, work)
+
+    def _content_missing(self, failure: Failure, connection: RelayConnection, work: Work) -> None:
         error = failure.value
         if isinstance(error, StorageUnavailable):
             outcome = Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "The message cannot be read from the store now")
@@ -189,7 +196,7 @@ class RelayAgent:
         work.settle_rest(outcome)
         self._free(connection, work)
 
-    def _failed(self, failure: Failure, connection: RelayConnection, work: _Work) -> None:
+    def _failed(self, failure: Failure, connection: RelayConnection, work: Work) -> None:
         self._log.failure("a delivery failed: submission={submission}", failure, submission=work.job.submission)
         work.fenced = True  # not to be tried again on another connection
         connection.abort("Something went wrong here")
@@ -198,13 +205,15 @@ class RelayAgent:
             work.settle_rest(Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "Something went wrong here"))
             self._free(connection, work)
 
-    def _transact(self, connection: RelayConnection, work: _Work) -> None:
+    def _transact(self, connection: RelayConnection, work: Work) -> None:
         if not connection.usable:
             self._free(connection, work)
             return
-        job = work.job
-        content = work.content
-        assert content is not None
+        eight_bit = connection.offers("8BITMIME")
+        if work.form is None or work.form[0] is not eight_bit:
+            self._convert(connection, work, eight_bit)
+            return
+        job, content = work.job, work.form[1]
         part, work.left = work.left[:RECIPIENTS], work.left[RECIPIENTS:]
         mark = self._make_mark(work, part) if self._mark is not None else None
 
@@ -217,7 +226,7 @@ class RelayAgent:
             mark,
         )
 
-    def _make_mark(self, work: _Work, part: Sequence[LeasedRecipient]) -> Mark:
+    def _make_mark(self, work: Work, part: Sequence[LeasedRecipient]) -> Mark:
         ask, job = self._mark, work.job
         assert ask is not None
 
@@ -239,12 +248,22 @@ class RelayAgent:
     def _transacted(
         self,
         connection: RelayConnection,
-        work: _Work,
+        work: Work,
         part: Sequence[LeasedRecipient],
         outcomes: Mapping[int, Outcome],
     ) -> None:
+        if work.form is not None and work.form[1] is not work.content and not work.form[0]:
+            outcomes = {number: each._replace(seven_bit=each.stage == "end") for number, each in outcomes.items()}
         work.outcomes.update(outcomes)
         again = [recipient for recipient in part if outcomes[recipient.number].kind is OutcomeKind.NOT_TRIED]
+        if len(again) < len(part):
+            work.returned = 0
+            if connection.served:
+                self._pause = 0.0
+            elif not connection.usable:
+                deferred = [outcome for outcome in outcomes.values() if outcome.kind is OutcomeKind.DEFERRED]
+                if deferred:
+                    self._note_trouble(deferred[0])
         if self._stopped is not None or work.fenced:
             work.settle_rest(_STOPPING)
         elif again:
@@ -254,7 +273,7 @@ class RelayAgent:
         else:
             self._free(connection, work)
 
-    def _free(self, connection: RelayConnection, work: _Work) -> None:
+    def _free(self, connection: RelayConnection, work: Work) -> None:
         """A connection has done what it could for a job."""
         if work.done.called:
             return
@@ -265,11 +284,17 @@ class RelayAgent:
             else:
                 self._idle.append(connection)
         if work.left:
-            self._waiting.appendleft(work)
+            work.returned += 1
+            if work.returned > self._limit:  # so it was no matter of connections that had been idle for too long
+                work.settle_rest(_UNSERVED)
+                self._note_trouble(_UNSERVED)
+        over = not work.left  # afterwards it may have been ended among those that wait
+        if over:
+            self._waiting.release(work)
         else:
-            work.content = None
+            self._waiting.put_back(work)
         self._feed()
-        if not work.left:
+        if over:
             work.done.callback(work.outcomes)
         self._check_stopped()
 
@@ -298,26 +323,33 @@ class RelayAgent:
             relay = self._settings.profile.remote_mta
             why = "it took too long" if result.check(TimeoutError) else result.getErrorMessage()
             text = clean_text(f"No connection to {relay}: {why}")
-            self._trouble(Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", text, remote_mta=relay, stage="connect"))
+            enhanced = "4.4.3" if result.check(DNSLookupError) else "4.4.1"
+            self._trouble(Outcome(OutcomeKind.DEFERRED, 0, enhanced, text, remote_mta=relay, stage="connect"))
 
     def _trouble(self, outcome: Outcome) -> None:
-        """A connection could not be opened.  Those that were tried together count as one."""
-        if self._stopped is None:
-            if not self._is_paused():
-                self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
-                self._paused_until = self._timers.seconds() + self._pause
-                self._log.warn(
-                    "relay trouble: relay={relay} stage={stage} code={code} text={text} pause={pause}",
-                    event="relay",
-                    relay=outcome.remote_mta,
-                    stage=outcome.stage,
-                    code=outcome.code,
-                    text=outcome.text,
-                    pause=self._pause,
-                )
-            self._reason = outcome
+        self._note_trouble(outcome)
         self._feed()
         self._check_stopped()
+
+    def _note_trouble(self, outcome: Outcome) -> None:
+        """A connection was of no use.  Those that were tried together count as one."""
+        if self._stopped is not None:
+            return
+        if not self._is_paused():
+            self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
+            self._paused_until = self._timers.seconds() + self._pause
+            self._log.emit(
+                # A relay that refuses us as we are configured needs somebody to look at it.
+                LogLevel.error if outcome.kind is OutcomeKind.HOLD else LogLevel.warn,
+                "relay trouble: relay={relay} stage={stage} code={code} text={text} pause={pause}",
+                event="relay",
+                relay=outcome.remote_mta or self._settings.profile.remote_mta,
+                stage=outcome.stage,
+                code=outcome.code,
+                text=outcome.text,
+                pause=self._pause,
+            )
+        self._reason = outcome
 
     def connection_made(self, connection: RelayConnection) -> None:
         """TCP is there; the session is being opened."""
@@ -328,7 +360,7 @@ class RelayAgent:
         """See :class:`smtpeter.delivery.connection.ConnectionOwner`."""
         self._opening.discard(connection)
         self._usable.add(connection)
-        self._pause, self._paused_until = 0.0, None
+        self._paused_until = None
         self._idle.append(connection)
         if self._stopped is not None:
             connection.quit()
@@ -354,14 +386,21 @@ class RelayAgent:
 
     # --- stopping ---
 
-    def _abort(self) -> None:
+    def _abort(self, in_doubt: bool) -> None:
+        """Cut connections; those that await the answer to a final dot only if ``in_doubt``."""
         for connection in list(self._alive):
-            connection.abort("The server is stopping")
+            if in_doubt or not connection.awaits_end:
+                connection.abort("The server is stopping")
 
     def _check_stopped(self) -> None:
         stopped = self._stopped
         if stopped is not None and not stopped.called and not self._busy and not self._attempts and not self._alive:
             stopped.callback(None)
+
+
+def _cancel(result: None, timer: IDelayedCall) -> None:
+    if timer.active():
+        timer.cancel()
 
 
 class _Connections(Factory):

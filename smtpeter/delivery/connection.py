@@ -35,6 +35,7 @@ from smtpeter.smtp.transaction import Transaction
 
 TICK = 5.0  # seconds between looks at the clock: no timer is moved for each message
 CLOSE_TIMEOUT = 5.0  # seconds that a closing connection may take before it is cut
+SLOWEST = 8000.0  # octets a second: content that goes out as slowly as this, on a line of 64 kbit/s, has its time
 
 Done = Callable[[Mapping[int, Outcome]], None]
 Mark = Callable[[], "Deferred[bool]"]
@@ -46,7 +47,7 @@ class ConnectionSettings:
 
     ``tls`` makes the options that verify the receiver's certificate; ``tls_first``: TLS comes before the greeting.
     ``idle``: how long a connection may wait for its next message; ``transaction_limit``: how long a transaction may
-    take altogether.
+    take altogether, the time that a slow line needs for its content not counted.
     """
 
     profile: ClientProfile
@@ -103,10 +104,25 @@ class RelayConnection(protocol.Protocol):
         """How many messages it has taken."""
         return self._session.transactions
 
+    @property
+    def served(self) -> bool:
+        """Whether the receiver has ever dealt with a message of ours, be it to refuse it."""
+        return self._session.served
+
+    def offers(self, keyword: str) -> bool:
+        """Whether the receiver offered an extension; only when ``usable``."""
+        return self._session.offers(keyword)
+
+    @property
+    def awaits_end(self) -> bool:
+        """Whether a final dot was sent and is not answered: to close now would leave a message in doubt."""
+        return self._session.stage == "end"
+
     def send(self, transaction: Transaction, done: Done, mark: Mark | None = None) -> None:
         """Carry out a transaction; only when ``usable``.  ``mark`` is asked before the final dot is sent."""
         self._done, self._mark = done, mark
-        self._last = self._settings.timers.seconds() + self._settings.transaction_limit
+        needed = self._settings.transaction_limit + len(transaction.content) / SLOWEST
+        self._last = self._settings.timers.seconds() + needed
         self._session.begin(transaction)
         self._pump()
 
@@ -270,7 +286,7 @@ class RelayConnection(protocol.Protocol):
         """Look at the clock.  A deadline that came nearer since is met too, as no step is shorter than a tick."""
         now = self._settings.timers.seconds()
         # To cut a receiver off that is about to answer the final dot would make a duplicate.
-        last = self._last if self._session.stage != "end" else None
+        last = self._last if not self.awaits_end else None
         left = min((deadline for deadline in (self._deadline, last) if deadline is not None), default=now + TICK) - now
         if left > 0:
             self._timer = self._settings.timers.callLater(min(left, TICK), self._tick)
@@ -281,7 +297,7 @@ class RelayConnection(protocol.Protocol):
             self.quit()
             self._timer = self._settings.timers.callLater(TICK, self._tick)
         else:
-            self._session.lost(f"Timeout: the receiver was too slow ({self._session.stage})")
+            self._session.timed_out()
             self._pump()
             self._cut()
 

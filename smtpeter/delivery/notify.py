@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from smtpeter.delivery.retry import Conclusion
 from smtpeter.errors import ContentCorrupt, StorageUnavailable
@@ -15,21 +19,30 @@ from smtpeter.model.submission import Submission
 from smtpeter.smtp.grammar import SENDER, parse_path
 
 FULL_LIMIT = 50_000  # octets of a message that RET=FULL returns whole
+LONG = 20  # recipients in a report above which composing it would hold the reactor: 50 us each
 
 
 class FailureNotifier:
     """Makes one report for all recipients of a job that failed together.
 
-    ``entropy`` gives so many random octets; ``lifetime`` is how long (seconds) delivery of a report is tried.
+    ``entropy`` gives so many random octets; ``lifetime`` is how long (seconds) delivery of a report is tried;
+    ``in_thread`` calls what takes too long for the reactor's thread.
     """
 
     def __init__(
-        self, *, hostname: str, content: IContentStore, entropy: Callable[[int], bytes], lifetime: float
+        self,
+        *,
+        hostname: str,
+        content: IContentStore,
+        entropy: Callable[[int], bytes],
+        lifetime: float,
+        in_thread: Callable[[Callable[[], bytes]], Deferred[Any]],
     ) -> None:
         self._hostname = hostname
         self._content = content
         self._entropy = entropy
         self._lifetime = lifetime
+        self._in_thread = in_thread
 
     async def report(self, job: Job, failed: Sequence[Conclusion], now: float) -> Submission | None:
         """The report to enqueue with the outcomes, None where nobody wants one.
@@ -45,7 +58,8 @@ class FailureNotifier:
         smtputf8 = not job.reverse_path.isascii()
         id = make_submission_id(int(now * 1000), self._entropy(ENTROPY_BYTES))
         message_id = f"<{id}@{self._hostname}>"
-        octets = compose_failure(
+        compose = partial(
+            compose_failure,
             reporting_mta=self._hostname,
             postmaster=f"postmaster@{self._hostname}",
             to=job.reverse_path,
@@ -59,6 +73,7 @@ class FailureNotifier:
             full=full,
             smtputf8=smtputf8,
         )
+        octets = compose() if len(wanted) <= LONG else await self._in_thread(compose)
         spool = self._content.spool()
         wait = spool.write(octets)
         if wait is not None:

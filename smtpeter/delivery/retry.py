@@ -24,6 +24,11 @@ class RetryPolicy(NamedTuple):
     hold_in_doubt: bool = False
     lifetime: float = 86400.0
 
+    @property
+    def longest_wait(self) -> float:
+        """Seconds; no wait is longer."""
+        return max(self.schedule) * 1.1
+
     def wait(self, attempts: int, random: float) -> float:
         """Seconds from the end of an attempt to the next one; ``attempts`` ended before it, ``random`` is in [0, 1).
 
@@ -114,7 +119,7 @@ def _fail(recipient: LeasedRecipient, attempts: int, outcome: Outcome, now: floa
 
 def _describe(recipient: LeasedRecipient, outcome: Outcome) -> dict[str, Any]:
     """The fields that the journal cannot join; ``attempt`` counts from 0."""
-    return {
+    data = {
         "attempt": recipient.attempts,
         "from": outcome.local,
         "to": outcome.remote,
@@ -123,3 +128,6 @@ def _describe(recipient: LeasedRecipient, outcome: Outcome) -> dict[str, Any]:
         "description": outcome.text,
         "state": outcome.stage,
     }
+    if outcome.seven_bit:
+        data["converted"] = "7bit"
+    return data

@@ -13,17 +13,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smtpeter.delivery.notify import FailureNotifier
+from smtpeter.delivery.report import DeliveryReport
 from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, is_overdue
 from smtpeter.delivery.settling import Ended, Settler
-from smtpeter.errors import StorageUnavailable
+from smtpeter.delivery.walltime import WallTime
+from smtpeter.errors import StorageUnavailable, StoreDamaged
 from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics, IQueueStore
 from smtpeter.model.delivery import Job, Outcome, OutcomeKind
 
 DOMAINS = 500  # looked at together
+AT_ONCE = 50  # jobs that are started in one turn of the reactor
 GAP = 0.01  # seconds between two claims, so that each finds many
 SOON = 1.0  # seconds until the next look after trouble, or where the agent takes nothing
 WATCH = 15.0  # seconds between looks at leases and at the clock
-JUMP = 60.0  # seconds by which the clock may be set without our minding
+UNSETTLED = 2000  # jobs that may have ended and wait to be written down; nothing is claimed beyond
 SETTLE_TIMEOUT = 10.0  # seconds that stopping waits for the store
 
 
@@ -68,7 +71,7 @@ class Scheduler(Service):
     ) -> None:
         self._queue = queue
         self._agent = agent
-        self._clock = clock
+        self._time = WallTime(clock, timers, self._clock_was_set)
         self._timers = timers
         self._metrics = metrics
         self._policy = policy
@@ -80,6 +83,7 @@ class Scheduler(Service):
         self._settler = Settler(
             queue=queue, notifier=notifier, clock=clock, timers=timers, metrics=metrics, more_due=self._ring
         )
+        self._report = DeliveryReport(timers, metrics)
         self._ready: deque[Job] = deque()
         self._attempts: set[_Attempt] = set()
         self._claimed = 0  # recipients that are in ready or in attempts
@@ -89,13 +93,13 @@ class Scheduler(Service):
         self._claim_ended: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
-        self._drift = 0.0
+        self._set_back = True  # the clock may have been, while we did not look
 
     # --- the service ---
 
     def startService(self) -> None:
         super().startService()
-        self._drift = self._measure_drift()
+        self._time.now()
         self._watch = self._timers.callLater(WATCH, self._look_after)
         self.generation_changed()
 
@@ -113,6 +117,7 @@ class Scheduler(Service):
         self._release_ready()
         await self._within(self._agent.stop(), self._stop_timeout)
         await self._within(self._settler.drain(), SETTLE_TIMEOUT)
+        self._report.finish()
         left = len(self._attempts) + self._settler.unsettled
         if left:
             self._log.warn("stopped with {jobs} jobs open; they are tried again", event="stop", jobs=left)
@@ -157,6 +162,9 @@ class Scheduler(Service):
             return
         if self._claimed > self._in_flight // 2:
             return  # what ends comes back here
+        if self._settler.unsettled > UNSETTLED:
+            self._set_alarm(SOON)
+            return
         if not self._attempts and self._agent.capacity() <= 0:
             self._set_alarm(SOON)
             return
@@ -169,7 +177,7 @@ class Scheduler(Service):
     async def _claim(self) -> None:
         self._wanted = False
         limit = self._in_flight - self._claimed
-        now = self._clock.time()
+        now = self._time.now()
         sleep = self._poll
         try:
             domains, due = await self._queue.due_domains(now, DOMAINS)
@@ -219,7 +227,7 @@ class Scheduler(Service):
             self._note_trouble(error)
             # The settler does not give up.
             outcomes = {recipient.number: _NOT_TRIED for recipient in job.recipients}
-            self._settler.add(Ended(job, conclude(job, outcomes, self._clock.time(), self._policy, self._random())))
+            self._settler.add(Ended(job, conclude(job, outcomes, self._time.now(), self._policy, self._random())))
 
     # --- attempts ---
 
@@ -228,17 +236,20 @@ class Scheduler(Service):
             return
         self._starting = True
         try:
-            while self._ready:
+            for _ in range(AT_ONCE):
+                if not self._ready:
+                    return
                 # An agent that takes nothing while it has nothing is in trouble: it will tell each job which.
                 if self._attempts and self._agent.capacity() <= 0:
-                    break
+                    return
                 self._start(self._ready.popleft())
+            self._timers.callLater(0, self._start_ready)  # sessions have their turn first
         finally:
             self._starting = False
 
     def _start(self, job: Job) -> None:
-        now = self._clock.time()
-        if is_overdue(job, now, self._policy):
+        now = self._time.now()
+        if is_overdue(self._time.in_real_time(job), now, self._policy):
             self._claimed -= len(job.recipients)
             self._settler.add(Ended(job, conclude_overdue(job, now)))
             return
@@ -253,26 +264,13 @@ class Scheduler(Service):
         if isinstance(result, Failure):
             self._log.failure("the agent failed: submission={submission}", result, submission=job.submission)
             result = {}
-        conclusions = conclude(job, result, self._clock.time(), self._policy, self._random())
+        now = self._time.now()
+        conclusions = conclude(self._time.in_real_time(job), result, now, self._policy, self._random())
         self._settler.add(Ended(job, conclusions))
         seconds = self._timers.seconds() - attempt.started
         self._metrics.observe("delivery_seconds", seconds)
         for recipient, outcome, _ in conclusions:
-            self._metrics.count("deliveries", outcome=outcome.kind.value)
-            self._log.info(
-                "delivery: id={id} recipient={recipient} outcome={outcome} code={code} enhanced={enhanced} "
-                "relay={relay} attempt={attempt} seconds={seconds:.3f} text={text}",
-                event="delivery",
-                id=recipient.id,
-                recipient=recipient.address,
-                outcome=outcome.kind.value,
-                code=outcome.code,
-                enhanced=outcome.enhanced or "-",
-                relay=outcome.remote_mta or "-",
-                attempt=recipient.attempts,
-                seconds=seconds,
-                text=outcome.text,
-            )
+            self._report.add(recipient, outcome, seconds)
         self._start_ready()
         self._look()
 
@@ -287,22 +285,40 @@ class Scheduler(Service):
                 self._spawn(self._renew(attempt))
         if not self._claiming:
             self._spawn(self._recover_expired())
-        drift = self._measure_drift()
-        jump, self._drift = drift - self._drift, drift
-        if abs(jump) > JUMP:
-            self._log.warn(
-                "the clock was set by {seconds:.0f} seconds; mail that was put off keeps its old time, "
-                "unless 'smtpeter queue retry' makes it due now",
-                event="clock",
-                seconds=jump,
-            )
+        self._time.now()
+        if self._set_back:
+            self._spawn(self._bring_forward())
+
+    # --- the clock ---
+
+    def _clock_was_set(self, seconds: float) -> None:
+        self._log.warn("the clock was set by {seconds:.0f} seconds", event="clock", seconds=seconds)
+        self._set_back |= seconds < 0
+
+    async def _bring_forward(self) -> None:
+        """What is due at a time that the clock showed once would wait until it shows that again."""
+        self._set_back = False
+        try:
+            count = await self._queue.bring_forward(self._time.now(), self._policy.longest_wait)
+        except StoreDamaged as error:
+            self._log.error("damage: what waits for too long was not looked for: {reason}", event="damage",
+                            reason=str(error))  # fmt: skip
+            return
+        except StorageUnavailable as error:
+            self._set_back = True
+            self._note_trouble(error)
+            return
+        if count:
+            self._log.warn("{recipients} recipients were due later than any retry and are brought forward",
+                           event="brought_forward", recipients=count)  # fmt: skip
+            self._ring()
 
     async def _recover_expired(self) -> None:
         """Leases that nobody has in hand come from claims whose answer was lost: they must not last for ever."""
         jobs = (*(attempt.job for attempt in self._attempts), *self._ready, *self._settler.jobs())
         in_hand = {(job.submission, job.lease) for job in jobs}
         try:
-            count = await self._queue.recover_expired(self._clock.time(), in_hand)
+            count = await self._queue.recover_expired(self._time.now(), in_hand)
         except StorageUnavailable as error:
             self._note_trouble(error)
             return
@@ -312,13 +328,10 @@ class Scheduler(Service):
             self._wanted = True
             self._look()
 
-    def _measure_drift(self) -> float:
-        return self._clock.time() - self._timers.seconds()
-
     async def _renew(self, attempt: _Attempt) -> None:
         job = attempt.job
         try:
-            ours = await self._queue.renew(job.submission, job.lease, self._clock.time() + self._lease)
+            ours = await self._queue.renew(job.submission, job.lease, self._time.now() + self._lease)
         except StorageUnavailable as error:
             self._note_trouble(error)
             attempt.renewed -= self._lease / 3

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from smtpeter.delivery.notify import FailureNotifier
 from smtpeter.delivery.retry import Conclusion, failures
-from smtpeter.errors import StorageUnavailable
+from smtpeter.errors import StorageUnavailable, StoreDamaged
 from smtpeter.interfaces import IClock, IMetrics, IQueueStore
 from smtpeter.model.delivery import Job, RecipientState, SettledJob
 from smtpeter.model.submission import Submission
@@ -32,6 +32,8 @@ class Ended:
 
 class Settler:
     """Writes down what became of jobs.  What cannot be written now is kept and tried again.
+
+    A job that fails alone, because its own rows are damaged, is put aside and tried again now and then.
 
     ``more_due`` is called when what was written gave the queue something to do: another attempt, or a report.
     """
@@ -56,18 +58,20 @@ class Settler:
         self._more_due = more_due
         self._unsettled: list[Ended] = []
         self._writing: Sequence[Ended] = ()
+        self._aside: list[Ended] = []
         self._timer: IDelayedCall | None = None
+        self._aside_timer: IDelayedCall | None = None
         self._wait = 0.0
         self._drained: Deferred[None] | None = None
 
     @property
     def unsettled(self) -> int:
         """How many jobs have ended and are not yet written down."""
-        return len(self._unsettled) + len(self._writing)
+        return len(self._unsettled) + len(self._writing) + len(self._aside)
 
     def jobs(self) -> Iterator[Job]:
         """Those jobs."""
-        for ended in (*self._writing, *self._unsettled):
+        for ended in (*self._writing, *self._unsettled, *self._aside):
             yield ended.job
 
     def add(self, ended: Ended) -> None:
@@ -77,8 +81,12 @@ class Settler:
             self._timer = self._timers.callLater(GATHER, self._start)
 
     def drain(self) -> Deferred[None]:
-        """Fires when everything is written down.  Cancel it to stop waiting; then the rest is left to the leases."""
-        if not self.unsettled:
+        """Fires when everything is written down that can be.  Cancel it to stop waiting; then the rest is left to the
+        leases."""
+        if self._aside_timer is not None:
+            self._aside_timer.cancel()
+            self._aside_timer = None
+        if not self._unsettled and not self._writing:
             return succeed(None)
         self._drained = Deferred(lambda deferred: self._give_up())
         return self._drained
@@ -98,9 +106,10 @@ class Settler:
         self._writing = batch
         try:
             left = await self._write(batch)
+        except StoreDamaged:
+            left = await self._write_singly(batch)
         except StorageUnavailable as error:
-            if not self._wait:
-                self._log.error("storage: outcomes wait: {reason}", event="storage", reason=str(error))
+            self._note_wait(error)
             left = batch
         except Exception:
             self._log.failure("outcomes could not be written")
@@ -117,14 +126,36 @@ class Settler:
             drained.callback(None)
 
     async def _write_singly(self, batch: Sequence[Ended]) -> list[Ended]:
-        """One bad job must not hold up the others; answers what is left."""
-        left = []
-        for ended in batch if len(batch) > 1 else ():
+        """One bad job must not hold up the others: it is put aside.  Answers what is left but for the same reason as
+        everything else."""
+        left: list[Ended] = []
+        for ended in batch:
             try:
                 left += await self._write([ended])
-            except Exception:
-                left.append(ended)
-        return left if len(batch) > 1 else list(batch)
+            except Exception as error:
+                if isinstance(error, StorageUnavailable) and not isinstance(error, StoreDamaged):
+                    self._note_wait(error)
+                    left.append(ended)
+                else:
+                    self._put_aside(ended, error)
+        return left
+
+    def _put_aside(self, ended: Ended, error: Exception) -> None:
+        self._log.error("damage: submission={submission} its outcome cannot be written: {reason}", event="damage",
+                        submission=ended.job.submission, reason=str(error))  # fmt: skip
+        self._aside.append(ended)
+        if self._aside_timer is None and self._drained is None:
+            self._aside_timer = self._timers.callLater(LONGEST_WAIT, self._try_aside)
+
+    def _try_aside(self) -> None:
+        self._aside_timer = None
+        aside, self._aside = self._aside, []
+        for ended in aside:
+            self.add(ended)
+
+    def _note_wait(self, error: StorageUnavailable) -> None:
+        if not self._wait:
+            self._log.error("storage: outcomes wait: {reason}", event="storage", reason=str(error))
 
     async def _write(self, batch: Sequence[Ended]) -> list[Ended]:
         """Answers what is left, because its notifications cannot be kept now."""

@@ -86,7 +86,8 @@ class Outcome(NamedTuple):
     is already clean (:func:`smtpeter.model.reply.clean_text`).  ``local`` and ``remote`` are IP addresses,
     ``remote_mta`` the name of the host, each empty where no connection was made.  ``stage`` tells where in the dialogue
     it was decided: ``connect``, ``greeting``, ``hello``, ``starttls``, ``auth``, ``mail``, ``rcpt``, ``data``,
-    ``message`` or ``end``.
+    ``message`` or ``end``.  ``seven_bit``: the content went converted to 7 bits, which the receiver's lack of 8BITMIME
+    made necessary.
     """
 
     kind: OutcomeKind
@@ -97,6 +98,7 @@ class Outcome(NamedTuple):
     remote: str = ""
     remote_mta: str = ""
     stage: str = ""
+    seven_bit: bool = False
 
 
 class Settlement(NamedTuple):

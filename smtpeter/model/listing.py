@@ -13,7 +13,8 @@ class Filter(NamedTuple):
 
     ``account`` is an account's e-mail address, ``recipient`` a whole address (compared without case), ``domain`` a
     recipient's domain.  ``since`` (inclusive) and ``until`` (exclusive) are arrival times in seconds since the epoch.
-    ``submission`` and ``number`` name one submission or one recipient of it.
+    ``submission`` and ``number`` name one submission or one recipient of it.  With ``attempted``, of the recipients
+    that are due only those count that were attempted before: the deferred ones.
     """
 
     account: str | None = None
@@ -25,6 +26,7 @@ class Filter(NamedTuple):
     until: float | None = None
     submission: str | None = None
     number: int | None = None
+    attempted: bool = False
 
 
 class MessageRow(NamedTuple):

@@ -24,12 +24,13 @@ _AUTH_CODES = frozenset((530, 535, 538))
 class ClientSession(ClientOpening):
     """One connection and its transactions, one after the other.
 
-    ``sending``: there is more content to take; ``transactions`` counts those that began.
+    ``sending``: there is more content to take; ``transactions`` counts those that began; ``served``: the receiver has
+    answered a MAIL, other than with 421.
     """
 
     def __init__(self, profile: ClientProfile, local: str = "", remote: str = "") -> None:
         super().__init__(profile, local, remote)
-        self.sending = False
+        self.sending = self.served = False
         self.transactions = 0
         self._transaction: Transaction | None = None
         self._recipients: Sequence[LeasedRecipient] = ()
@@ -48,6 +49,10 @@ class ClientSession(ClientOpening):
         if self.sending and not self._output:
             self._send_piece()
         return super().take_output()
+
+    @property
+    def _pipelined(self) -> bool:
+        return "PIPELINING" in self._offers
 
     def begin(self, transaction: Transaction) -> None:
         """Start a transaction; only when ``ready``."""
@@ -74,7 +79,7 @@ class ClientSession(ClientOpening):
             lines.insert(0, b"RSET\r\n")
             answers.insert(0, self._after_rset)
         self._step(self._timeouts.command)
-        if "PIPELINING" in self._offers:
+        if self._pipelined:
             self._output.append(b"".join(lines))
             self._awaited.extend(answers)
         else:
@@ -108,6 +113,12 @@ class ClientSession(ClientOpening):
             self._settle_open(self._outcome(OutcomeKind.NOT_TRIED if unheard else kind, reply))
         super().lost(why, kind, enhanced)
 
+    def timed_out(self) -> None:
+        """See :meth:`ClientOpening.timed_out`."""
+        if self._transaction is not None and self._pipelined and not self._mail_refused and len(self._recipients) > 1:
+            self._forget_answers()  # for nobody knows which of them is missing
+        super().timed_out()
+
     # --- a transaction ---
 
     def _after_rset(self, reply: Reply) -> None:
@@ -124,7 +135,7 @@ class ClientSession(ClientOpening):
         if reply.code == 421:
             self._shut_out(reply)
             return
-        self._heard = True
+        self._heard = self.served = True
         if category == 2:
             self._reset_needed = True
         else:
@@ -195,11 +206,12 @@ class ClientSession(ClientOpening):
         assert transaction is not None
         content, start = transaction.content, self._position
         self._position = start + CHUNK
-        piece = content if len(content) <= CHUNK else content[start : start + CHUNK]
-        self._output.append(self._stuffer.feed(piece))
-        self._step(self._timeouts.block)
-        if self._position < len(content):
-            return
+        small = len(content) <= CHUNK
+        if small or start < len(content):
+            self._output.append(self._stuffer.feed(content if small else content[start : start + CHUNK]))
+            self._step(self._timeouts.block)
+            if not small:
+                return  # even after the last: that we are asked for more tells that it is on its way
         self.sending = False
         if transaction.mark:
             self.timeout = None
@@ -258,6 +270,8 @@ class ClientSession(ClientOpening):
 
     def _unasked(self, reply: Reply) -> None:
         if self._transaction is None:
+            if reply.code != 421:
+                self._doubt_result()
             super()._unasked(reply)
         elif reply.category == 4:
             self._settle_open(self._outcome(OutcomeKind.DEFERRED, reply))
@@ -266,13 +280,26 @@ class ClientSession(ClientOpening):
             self._violated("an answer before the end of the message")
 
     def _violated(self, what: str) -> None:
-        if self._transaction is not None and not self._dot_sent:
-            # Its answers may have shifted, so that even the clear ones may be for somebody else.
+        if self._transaction is not None:
+            self._forget_answers()
+            self._heard = True
+        else:
+            self._doubt_result()
+        super()._violated(what)
+
+    def _forget_answers(self) -> None:
+        """The answers to a group may have shifted, so that even the clear ones may be for somebody else."""
+        if not self._dot_sent:
             for recipient in self._recipients:
                 self._outcomes.pop(recipient.number, None)
             self._surplus.clear()
-            self._heard = True
-        super()._violated(what)
+
+    def _doubt_result(self) -> None:
+        """The same where the group seemed to be complete, but there was one answer too many."""
+        if self._pipelined and not self._dot_sent and any(isinstance(event, ResultEvent) for event in self._events):
+            shifted = Reply(0, "4.5.0", "The receiver broke the protocol: more answers than commands")
+            outcome = self._outcome(OutcomeKind.DEFERRED, shifted)
+            self._outcomes.update((recipient.number, outcome) for recipient in self._recipients)
 
     def _after_quit(self, reply: Reply) -> None:
         self._close("quit")

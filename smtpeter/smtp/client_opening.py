@@ -52,10 +52,14 @@ class ClientOpening:
             while not self.closed:
                 reply = parser.next_reply()
                 if reply is None:
+                    if self.ready and parser.pending:
+                        self._unasked(Reply(0, "", "the beginning of a line"))
                     return
                 if not self._awaited:
                     self._unasked(reply)
                     return
+                if self._output:
+                    raise MalformedReply("an answer that came before its command")
                 self._awaited.popleft()(reply)
                 if self._commands and not self._awaited:
                     self._send_next()
@@ -74,6 +78,10 @@ class ClientOpening:
         self._output.clear()
         return output
 
+    def offers(self, keyword: str) -> bool:
+        """Whether the receiver's last EHLO named this extension, in upper case."""
+        return keyword in self._offers
+
     def tls_started(self) -> None:
         """TLS is there: what was learnt in clear is forgotten (RFC 3207 section 4.2)."""
         self._encrypted = True
@@ -89,6 +97,10 @@ class ClientOpening:
             self._unusable(kind, Reply(0, enhanced, clean_text(why)))
         else:
             self._close(why)
+
+    def timed_out(self) -> None:
+        """The present step has taken longer than it may."""
+        self.lost(f"Timeout: the receiver was too slow ({self.stage})")
 
     # --- opening ---
 
@@ -185,7 +197,13 @@ class ClientOpening:
 
     def _unasked(self, reply: Reply) -> None:
         """An answer to nothing."""
-        if self._open:
+        if any(isinstance(event, ReadyEvent) for event in self._events):
+            # Nobody was told yet that we are ready, and we are not.
+            self._events.clear()
+            self.stage = "hello"
+            said = reply if reply.category == 4 else Reply(0, "4.5.0", "The receiver answered what was not asked")
+            self._unusable(OutcomeKind.DEFERRED, said)
+        elif self._open:
             self._close(f"unasked for: {reply}")
         else:
             self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.5", "The relay sent more in clear after STARTTLS"))

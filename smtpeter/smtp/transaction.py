@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import idna
@@ -49,8 +49,10 @@ _BAD_SENDER = Unsendable(553, "5.1.7", "The sender address cannot be sent")
 _BAD_RECIPIENT = Unsendable(553, "5.1.3", "The recipient address cannot be sent")
 
 
-def compose_commands(transaction: Transaction, offers: Container[str]) -> Commands:
+def compose_commands(transaction: Transaction, offers: Mapping[str, str]) -> Commands:
     """Put a transaction into commands, with the parameters of those extensions only that ``offers`` names.
+
+    ``offers`` has the keywords of EHLO, in upper case, and what followed each.
 
     Each command ends in CRLF.  An address that would break its command is never sent.
     """
@@ -60,6 +62,10 @@ def compose_commands(transaction: Transaction, offers: Container[str]) -> Comman
     refused: list[tuple[LeasedRecipient, Unsendable]] = []
     mail_parameters = ""
     if "SIZE" in offers:
+        limit = offers["SIZE"]
+        # No number, or 0, tells of no limit (RFC 1870 section 4).
+        if limit.isascii() and limit.isdigit() and len(limit) <= 20 and 0 < int(limit) < len(content):
+            return _refuse_all(recipients, _too_large(len(content), int(limit)))
         mail_parameters = f" SIZE={len(content)}"
     if "8BITMIME" in offers and (transaction.body == "8BITMIME" or not content.isascii()):
         mail_parameters += " BODY=8BITMIME"
@@ -73,7 +79,9 @@ def compose_commands(transaction: Transaction, offers: Container[str]) -> Comman
             reverse_path = ascii_path
             recipients, refused = _ascii_recipients(recipients)
     if "8BITMIME" not in offers and not content.isascii():
-        return Commands(b"", [], (), [*refused, *_refuse_all(recipients, _NEEDS_8BITMIME).refused])
+        # What can be converted was: an 8-bit header never can be, having no charset, and something signed must not.
+        why = _NEEDS_8BITMIME if _header(content).isascii() else _NEEDS_SMTPUTF8
+        return Commands(b"", [], (), [*refused, *_refuse_all(recipients, why).refused])
     dsn = "DSN" in offers
     if dsn:
         if transaction.ret is not None:
@@ -101,6 +109,10 @@ def compose_commands(transaction: Transaction, offers: Container[str]) -> Comman
 
 def _refuse_all(recipients: Sequence[LeasedRecipient], why: Unsendable) -> Commands:
     return Commands(b"", [], (), [(recipient, why) for recipient in recipients])
+
+
+def _too_large(size: int, limit: int) -> Unsendable:
+    return Unsendable(552, "5.3.4", f"The message has {size} octets; the receiver takes no more than {limit}")
 
 
 def _header(content: bytes) -> bytes:

@@ -2,82 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from smtpeter.delivery.agent import RelayAgent
-from smtpeter.delivery.connection import ConnectionSettings
 from smtpeter.errors import ContentCorrupt, StorageUnavailable
 from smtpeter.interfaces import IDeliveryAgent
-from smtpeter.model.delivery import Job, Outcome, OutcomeKind
-from smtpeter.smtp.client_events import ClientProfile
+from smtpeter.model.delivery import OutcomeKind
+from tests.fakes.agent import Bench, kinds
 from tests.fakes.jobs import CONTENT, FakeQueue, make_job
-from tests.fakes.receiver import DROP, EHLO, FakeNetwork, FakeReceiver
+from tests.fakes.receiver import DROP, EHLO, FakeReceiver
 
 DELIVERED, DEFERRED, HOLD = OutcomeKind.DELIVERED, OutcomeKind.DEFERRED, OutcomeKind.HOLD
 IN_DOUBT, NOT_TRIED = OutcomeKind.IN_DOUBT, OutcomeKind.NOT_TRIED
-
-
-class Contents:
-    """Content comes with its job, unless ``answer`` says otherwise."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[], Deferred[bytes]] | None = None
-
-    def read(self, submission: str, content: Any) -> Deferred[bytes]:
-        return succeed(content.data) if self.answer is None else self.answer()
-
-
-class Bench:
-    """An agent with its surroundings."""
-
-    def __init__(self, receivers: Any = FakeReceiver, profile: dict[str, Any] | None = None, **options: Any) -> None:
-        self.clock = Clock()
-        self.contents = Contents()
-        self.network = FakeNetwork(receivers)
-        settings = ConnectionSettings(
-            ClientProfile("gate.example", "relay.example", **(profile or {})),
-            self.clock,
-            tls=lambda: "options",  # type: ignore[arg-type, return-value]
-            tls_first=options.pop("tls_first", False),
-        )
-        self.agent = RelayAgent(
-            connect=lambda: self.network,
-            settings=settings,
-            content=self.contents,  # type: ignore[arg-type]
-            **options,
-        )
-
-    def start(self, *jobs: Job) -> list[list[Any]]:
-        """What each job has fired with so far."""
-        results: list[list[Any]] = []
-        for job in jobs or (make_job(),):
-            fired: list[Any] = []
-            self.agent.deliver(job).addBoth(fired.append)
-            results.append(fired)
-        self.network.move()
-        return results
-
-    def deliver(self, *jobs: Job) -> list[dict[int, Outcome]]:
-        """Outcomes of jobs that all end without the clock."""
-        results = self.start(*jobs)
-        assert all(len(fired) == 1 for fired in results)
-        return [dict(fired[0]) for fired in results]
-
-    def advance(self, *seconds: float) -> None:
-        for each in seconds:
-            self.clock.advance(each)
-            self.network.move()
-
-
-def kinds(outcomes: dict[int, Outcome]) -> list[OutcomeKind]:
-    return [outcome.kind for _, outcome in sorted(outcomes.items())]
 
 
 def test_the_interface_is_provided() -> None:
@@ -183,7 +123,7 @@ def test_large_content_waits_for_the_receiver() -> None:
         wire.producer.resumeProducing()
         assert len(wire.writes) == before + 1
         pieces += 1
-    assert pieces == 16
+    assert pieces == 17  # the final dot is one of its own
     assert max(wire.writes) <= 65536 + 5
     bench.network.move()
     assert kinds(results[0]) == [DELIVERED]
@@ -433,17 +373,36 @@ def test_stopping_finishes_what_is_under_way_and_gives_back_what_waits() -> None
     assert not bench.clock.getDelayedCalls()
 
 
-@pytest.mark.parametrize(("silent", "kind"), [("rcpt", NOT_TRIED), ("end", IN_DOUBT)])
-def test_stopping_does_not_wait_for_ever(silent: str, kind: OutcomeKind) -> None:
+@pytest.mark.parametrize(("silent", "kind", "seconds"), [("rcpt", NOT_TRIED, 10.0), ("end", IN_DOUBT, 20.0)])
+def test_stopping_does_not_wait_for_ever(silent: str, kind: OutcomeKind, seconds: float) -> None:
     bench = Bench(lambda: FakeReceiver(**{silent: None}), stop_timeout=20.0)
     (fired,) = bench.start()
     stopped: list[None] = []
     bench.agent.stop().addCallback(stopped.append)
-    bench.advance(19.0)
+    bench.advance(seconds - 1)
     assert not stopped
     bench.advance(1.0)
     assert kinds(fired[0]) == [kind]
     assert stopped == [None]
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_stopping_sends_no_final_dot_so_late_that_its_answer_could_not_be_waited_for() -> None:
+    bench = Bench(lambda: FakeReceiver(data=None), stop_timeout=20.0)
+    (fired,) = bench.start()
+    bench.agent.stop()
+    bench.advance(11.0)
+    assert kinds(fired[0]) == [NOT_TRIED]
+    assert not bench.network.messages
+
+
+def test_stopping_waits_for_what_has_had_its_final_dot() -> None:
+    bench = Bench(lambda: FakeReceiver(end=None), stop_timeout=20.0)
+    (fired,) = bench.start()
+    bench.agent.stop()
+    bench.advance(15.0)
+    bench.network.wires[0].protocol.dataReceived(b"250 ok\r\n")
+    assert kinds(fired[0]) == [DELIVERED]
 
 
 def test_stopping_gives_up_connections_that_are_being_made() -> None:

@@ -7,9 +7,9 @@ import email.policy
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 
-from smtpeter.delivery.notify import FULL_LIMIT, FailureNotifier
+from smtpeter.delivery.notify import FULL_LIMIT, LONG, FailureNotifier
 from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, failures
 from smtpeter.errors import ContentCorrupt, StorageUnavailable
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
@@ -29,6 +29,7 @@ def report(job: Job, outcome: Outcome = NO_SUCH_USER, store: Any = None) -> Subm
         content=store or FakeContentStore(),
         entropy=lambda size: b"\x07" * size,
         lifetime=1000.0,
+        in_thread=maybeDeferred,
     )
     outcomes = {recipient.number: outcome for recipient in job.recipients}
     failed = failures(conclude(job, outcomes, NOW + 60, POLICY, 0.5))
@@ -123,7 +124,11 @@ def test_a_message_that_was_never_tried_has_no_last_attempt() -> None:
     job = make_job()
     store = FakeContentStore()
     notifier = FailureNotifier(
-        hostname="gate.example", content=store, entropy=lambda size: b"\x07" * size, lifetime=1.0
+        hostname="gate.example",
+        content=store,
+        entropy=lambda size: b"\x07" * size,
+        lifetime=1.0,
+        in_thread=maybeDeferred,
     )
     results: list[Any] = []
     Deferred.fromCoroutine(notifier.report(job, conclude_overdue(job, NOW), NOW)).addCallback(results.append)
@@ -158,7 +163,11 @@ def test_a_spool_that_makes_us_wait() -> None:
     store = FakeContentStore()
     store.slow = True
     notifier = FailureNotifier(
-        hostname="gate.example", content=store, entropy=lambda size: b"\x07" * size, lifetime=1.0
+        hostname="gate.example",
+        content=store,
+        entropy=lambda size: b"\x07" * size,
+        lifetime=1.0,
+        in_thread=maybeDeferred,
     )
     job = make_job()
     failed = failures(conclude(job, {1: NO_SUCH_USER}, NOW, POLICY, 0.5))
@@ -167,3 +176,28 @@ def test_a_spool_that_makes_us_wait() -> None:
     assert not results
     store.waiting.callback(None)
     assert results[0].content.data
+
+
+def test_a_report_of_many_recipients_is_composed_elsewhere() -> None:
+    waiting: Deferred[bytes] = Deferred()
+    asked: list[Any] = []
+
+    def in_thread(compose: Any) -> Deferred[bytes]:
+        asked.append(compose)
+        return waiting
+
+    job = make_job(recipients=tuple(make_recipient(number) for number in range(1, LONG + 2)))
+    notifier = FailureNotifier(
+        hostname="gate.example",
+        content=FakeContentStore(),
+        entropy=lambda size: b"\x07" * size,
+        lifetime=1.0,
+        in_thread=in_thread,
+    )
+    outcomes = {recipient.number: NO_SUCH_USER for recipient in job.recipients}
+    results: list[Any] = []
+    report = notifier.report(job, failures(conclude(job, outcomes, NOW, POLICY, 0.5)), NOW)
+    Deferred.fromCoroutine(report).addCallback(results.append)
+    assert not results
+    waiting.callback(asked[0]())
+    assert results[0].content.data.count(b"Final-Recipient:") == LONG + 1

@@ -110,6 +110,15 @@ def test_a_recipient_without_an_outcome_is_tried_again() -> None:
     assert conclusions[1].settlement.attempts == 1
 
 
+def test_an_event_tells_in_what_form_the_message_went() -> None:
+    for seven_bit, told in ((True, "7bit"), (False, None)):
+        (conclusion,) = conclude(
+            make_job(), {1: Outcome(OutcomeKind.DELIVERED, 250, seven_bit=seven_bit)}, NOW, POLICY, 0.5
+        )
+        assert conclusion.settlement.event is not None
+        assert conclusion.settlement.event.data.get("converted") == told
+
+
 def test_captured_mail_says_so() -> None:
     (conclusion,) = conclude(make_job(), {1: CAPTURED}, NOW, POLICY, 0.5)
     assert conclusion.settlement.event is not None

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from smtpeter.delivery.retry import RetryPolicy
 from smtpeter.delivery.scheduler import Scheduler
-from smtpeter.errors import StorageUnavailable
+from smtpeter.errors import StorageUnavailable, StoreDamaged
 from smtpeter.interfaces import IDeliveryAgent
 from smtpeter.model.delivery import Job, Outcome, OutcomeKind, RecipientState
 from smtpeter.model.event import EventKind
@@ -471,9 +471,46 @@ def test_one_job_that_cannot_be_written_does_not_hold_up_the_others() -> None:
     bench.queue.settle = poisoned  # type: ignore[method-assign]
     bench.start().run(5)
     assert sorted(job.submission for job in bench.queue.settled) == ["s0", "s1", "s3", "s4"]
+    # It is put aside: what ends later is written at once.
+    bench.queue.add(make_job(submission="later"))
+    bench.scheduler.wake(["example.net"])
+    bench.run(0.5)
+    assert bench.states("later") == [RecipientState.DELIVERED]
     bench.queue.settle = settle  # type: ignore[method-assign]
     bench.run(31)
     assert bench.states("s2") == [RecipientState.DELIVERED]
+
+
+def test_an_outcome_whose_rows_are_damaged_is_put_aside_with_its_lease(log: Any) -> None:
+    bench = Bench()
+    bench.queue.add(make_job(submission="s1"), make_job(submission="s2"))
+    settle = bench.queue.settle
+
+    def damaged(jobs: Any) -> Deferred[int]:
+        return fail(StoreDamaged("page 7")) if any(job.submission == "s2" for job in jobs) else settle(jobs)
+
+    bench.queue.settle = damaged  # type: ignore[method-assign]
+    bench.start()
+    bench.jump = 100_000.0  # its lease would be over
+    bench.run(70)
+    assert bench.states("s1", "s2") == [RecipientState.DELIVERED, None]
+    assert [event["submission"] for event in log("damage")] == ["s2"] * 3
+    assert len(bench.agent.jobs) == 2
+    # Nobody waits for it at the end.
+    assert stop(bench) == [None]
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_no_more_is_claimed_than_can_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpeter.delivery.scheduler.UNSETTLED", 10)
+    bench = Bench(in_flight=5)
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(40)))
+    settle, bench.queue.settle = bench.queue.settle, lambda jobs: fail(StorageUnavailable("disk"))  # type: ignore
+    bench.start().run(20)
+    assert len(bench.agent.jobs) <= 10 + 5
+    bench.queue.settle = settle  # type: ignore[method-assign]
+    bench.run(40)
+    assert len(bench.queue.settled) == 40
 
 
 def test_fenced_outcomes_are_told(log: Any) -> None:
