@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,22 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint, serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort, ILoggingContext
-from twisted.internet.protocol import Factory
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from smtpeter.auth.access import build_portal
+from smtpeter.auth.attempts import Attempts
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.directory import Directory
-from smtpeter.auth.keys import load_or_create
+from smtpeter.auth.guard import GuardedPortal
+from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.tls import ServerTls
 from smtpeter.clock import WallClock
 from smtpeter.delivery.agent import RelayAgent
@@ -39,31 +36,28 @@ from smtpeter.delivery.route import Security, parse_relay_route
 from smtpeter.delivery.scheduler import Scheduler
 from smtpeter.errors import ConfigError, SmtpeterError, StorageUnavailable
 from smtpeter.intake.deadlines import Timeouts
+from smtpeter.intake.door import SmtpDoor
 from smtpeter.intake.eager import EagerTls
 from smtpeter.intake.gate import Gate
+from smtpeter.intake.late import LateFactory
 from smtpeter.intake.listener import Sessions, SmtpFactory
 from smtpeter.intake.message import MessagePolicy
-from smtpeter.intake.smtp import SmtpDoor
 from smtpeter.intake.submit import Intake
 from smtpeter.interfaces import IDeliveryAgent
+from smtpeter.ownership import refuse_what_is_closed
+from smtpeter.ports import Ports, raise_open_files
 from smtpeter.settings import Limits, Settings
 from smtpeter.smtp.client_events import ClientProfile
 from smtpeter.smtp.server import SessionLimits
-from smtpeter.store.opening import Store, open_for_command, open_for_server, result_of
+from smtpeter.store.opening import Store, open_for_server, result_of
+from smtpeter.upkeep import Upkeep
 from smtpeter.web.metrics import Metrics
 from smtpeter.web.site import make_site
 
-GENERATION_INTERVAL = 0.5  # what a command changed takes effect within a second
-ROOM_INTERVAL = 5.0
-DEPTHS_INTERVAL = 10.0
-USED_INTERVAL = 30.0
-RENEWAL_INTERVAL = 86400.0
-PURGE_INTERVAL = 60.0
-PURGE_STEP = 200
+START_INTERVAL = 2.0  # seconds between attempts to use a store that is locked, full or in trouble
 SESSION_GRACE = 10.0  # seconds that sessions may take to end when we stop
 STORE_TROUBLE = 10.0  # seconds for which /healthz tells of an error of the store
 CONNECT_TIMEOUT = 30.0
-OPEN_FILES = 65536
 
 
 def refuse_what_cannot_run(settings: Settings) -> None:
@@ -84,29 +78,12 @@ class CannotStart(SystemExit, Exception):
     """
 
 
-@implementer(ILoggingContext)
-class LateFactory(Factory):
-    """Lets a port be bound while we have the privileges for it, before there is what serves it."""
-
-    noisy = False
-
-    def __init__(self, name: str) -> None:
-        self.inner: Any = None
-        self._name = name
-
-    def logPrefix(self) -> str:
-        """What Twisted logs about the port begins with this."""
-        return f"listen.{self._name}"
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        return None if self.inner is None else self.inner.buildProtocol(addr)
-
-
 class Gateway(Service):
     """The whole program.
 
     ``privilegedStartService`` binds the ports; ``startService``, by then as the user that twistd was told to
-    become, opens the store and lets mail in.  ``when_ready`` is called once that is so.
+    become, opens the store and lets mail in, or waits until the store can be used.  ``when_ready`` is called once mail
+    comes in.
     """
 
     _log = Logger()
@@ -116,13 +93,14 @@ class Gateway(Service):
         self._reactor = reactor
         self._clock = WallClock()
         self._when_ready = when_ready
-        self._doors = {name: LateFactory(name) for name in ("smtp", "mx", "smtps", "https", "http")}
-        self._ports: list[IListeningPort] = []
+        self._metrics = Metrics()
+        early = f"421 4.3.2 {settings.hostname} The service is starting; try again later\r\n".encode()
+        self._doors = {name: LateFactory(name, early) for name in ("smtp", "mx")}
+        self._doors |= {name: LateFactory(name) for name in ("smtps", "https", "http")}
+        self._ports = Ports(reactor)
         self._tls: ServerTls | None = None
-        self._loops: list[LoopingCall] = []
-        self._generation = -1
-        self._depths: Mapping[str, int] = {}
         self._started = False
+        self._start_again: IDelayedCall | None = None
         self._store_failed = -STORE_TROUBLE
         self._stopped: Deferred[None] | None = None
 
@@ -130,14 +108,14 @@ class Gateway(Service):
 
     def privilegedStartService(self) -> None:
         """Bind every port, and read the certificate that is configured: both may need privileges."""
-        _raise_open_files()
+        raise_open_files()
         tls = self._settings.tls
         try:
             if tls.certificate is not None and tls.private_key is not None:
                 self._tls = ServerTls(tls.certificate, tls.private_key, self._reactor.seconds)
             for name, factory in self._doors.items():
                 for description in getattr(self._settings.listen, name):
-                    self._listen(name, description, factory)
+                    self._ports.listen(name, description, factory)
         except SmtpeterError as error:
             raise self._refusal(error) from None
         super().privilegedStartService()
@@ -147,11 +125,19 @@ class Gateway(Service):
         os.umask(0o077)
         super().startService()
         try:
-            self._open()
-            self._recover()
-            self._begin()
+            self._look_at_privileges()
+            self._doors["http"].inner = make_site(self._trouble, self._metrics, self._settings.web.metrics_allow)
+            self._start()
         except (SmtpeterError, OSError) as error:
             raise self._refusal(error) from None
+
+    def _look_at_privileges(self) -> None:
+        """By now we are whom twistd was told to become: can that user go on with what others have made?"""
+        if 0 in os.getresuid() and not self._settings.demo:
+            self._log.warn("the server runs with the rights of root: start it with twistd's --uid", event="privileges")
+        refuse_what_is_closed(self._settings)
+        if self._tls is not None:
+            self._tls.warn_of_privileges()
 
     def _refusal(self, error: Exception) -> CannotStart:
         """Why there is no start, for the log and, by what is returned, for whoever waits for the start.
@@ -163,40 +149,78 @@ class Gateway(Service):
             print(line, file=sys.__stderr__, flush=True)
         return CannotStart(line)
 
-    def _listen(self, name: str, description: str, factory: Factory) -> None:
-        where = f'listen.{name}: "{description}"'
+    def _start(self) -> None:
+        self._start_again = None
         try:
-            listening = serverFromString(self._reactor, description).listen(factory)
-        except Exception as error:  # each kind of endpoint fails in its own way
-            raise ConfigError(f"{where} is not an endpoint description: {error}") from None
-        failures: list[Failure] = []
-        listening.addCallbacks(self._ports.append, failures.append)
-        if failures:
-            raise ConfigError(f"{where} cannot be listened on: {failures[0].value}")
+            keys = self._open_store()
+        except StorageUnavailable as error:
+            self._wait_for_store(error)
+            return
+        self._furnish(keys)
+        self._begin()
 
-    def _open(self) -> None:
-        """Put the rooms together."""
-        settings, clock, reactor = self._settings, self._clock, self._reactor
+    def _wait_for_store(self, error: Exception) -> None:
+        self._log.error("storage: the start waits: {reason}", event="storage", reason=str(error))
+        self._start_again = self._reactor.callLater(START_INTERVAL, self._start_after_all)
+
+    def _start_after_all(self) -> None:
+        try:
+            self._start()
+        except (SmtpeterError, OSError) as error:
+            # Nobody waits for the start any more: what is wrong is told until somebody mends it.
+            self._wait_for_store(error)
+
+    def _open_store(self) -> KeyRing:
+        settings = self._settings
         keys = load_or_create(settings.keys.file, create=not settings.store.is_made)
-        # Before anything else happens: with the wrong store, all content here would look left behind.
-        self._at_once(lambda store: store.accounts.bind_keys(keys.fingerprint))
-        tls = self._tls or self._own_certificate()
-        self._store = store = open_for_server(
+
+        def prepare(store: Store) -> None:
+            # Before anything else happens: with the wrong store, all content here would look left behind.
+            result_of(store.accounts.bind_keys(keys.fingerprint))
+            # Everything that was interrupted is due again: nobody else can be at work on it.
+            recovered = result_of(store.queue.recover())
+            if recovered:
+                self._log.info(
+                    "{count} recipients were interrupted and are due again", event="recovered", count=recovered
+                )
+
+        self._store = open_for_server(
             settings.store.url,
             settings.data_dir,
-            clock,
-            reactor.callFromThread,
+            self._clock,
+            self._reactor.callFromThread,
             on_trouble=self._store_trouble,
-            call_soon=partial(reactor.callLater, 0),
+            call_soon=partial(self._reactor.callLater, 0),
+            prepare=prepare,
         )
-        self._metrics = Metrics()
-        self._metrics.gauge("queue", "Recipients in each state that is not final", "state", lambda: self._depths)
+        return keys
+
+    def _furnish(self, keys: KeyRing) -> None:
+        """Put the rooms together."""
+        settings, clock, reactor, store = self._settings, self._clock, self._reactor, self._store
+        self._tls = tls = self._tls or self._own_certificate()
+        self._metrics.gauge(
+            "certificate_expires", "When the certificate in use ends, in seconds since 1970", "hostname", self._expiry
+        )
         self._gate = Gate(_volumes(settings), settings.limits.free_space, self._in_thread)
         self._directory = Directory(store.accounts, clock)
         self._sessions = Sessions(settings.limits.connections, settings.limits.connections_per_address)
         self._scheduler = self._make_scheduler()
+        self._upkeep = Upkeep(
+            settings=settings,
+            reactor=reactor,
+            clock=clock,
+            queue=store.queue,
+            directory=self._directory,
+            scheduler=self._scheduler,
+            gate=self._gate,
+            tls=tls,
+        )
+        self._metrics.gauge("queue", "Recipients in each state that is not final", "state", self._depths)
+        attempts = Attempts()
+        portal = build_portal(self._directory, keys, clock, settings.hostname, self._in_thread, attempts)
         door = SmtpDoor(
-            portal=build_portal(self._directory, keys, clock, settings.hostname, self._in_thread),
+            portal=GuardedPortal(portal, attempts, reactor),
             intake=Intake(store.queue, self._scheduler.wake, self._metrics),
             content=store.content,
             gate=self._gate,
@@ -215,12 +239,10 @@ class Gateway(Service):
                 settings.limits.command_timeout, settings.limits.handshake_timeout, settings.limits.data_rate
             ),
         )
-        site = make_site(self._trouble, self._metrics, settings.web.metrics_allow)
         self._doors["smtp"].inner = SmtpFactory(door, self._sessions)
         self._doors["mx"].inner = SmtpFactory(door, self._sessions, mx=True)
         self._doors["smtps"].inner = _over_tls(tls, SmtpFactory(door, self._sessions, encrypted=True))
-        self._doors["http"].inner = site
-        self._doors["https"].inner = _over_tls(tls, site)
+        self._doors["https"].inner = _over_tls(tls, self._doors["http"].inner)
 
     def _make_scheduler(self) -> Scheduler:
         delivery, store = self._settings.delivery, self._store
@@ -228,7 +250,11 @@ class Gateway(Service):
             queue=store.queue,
             agent=self._make_agent(),
             notifier=FailureNotifier(
-                hostname=self._settings.hostname, content=store.content, entropy=os.urandom, lifetime=delivery.expire
+                hostname=self._settings.hostname,
+                content=store.content,
+                entropy=os.urandom,
+                lifetime=delivery.expire,
+                in_thread=self._in_thread,
             ),
             clock=self._clock,
             timers=self._reactor,
@@ -257,16 +283,9 @@ class Gateway(Service):
                 tls_first=route.security is Security.TLS,
             ),
             content=self._store.content,
+            in_thread=self._in_thread,
             mark=self._store.queue.mark_in_doubt if self._settings.delivery.in_doubt == "hold" else None,
         )
-
-    def _at_once(self, ask: Callable[[Store], Deferred[Any]]) -> Any:
-        """Ask the store for what has to be known before the reactor runs; raises what the store fails with."""
-        store = open_for_command(self._settings.store.url, self._settings.data_dir, self._clock)
-        try:
-            return result_of(ask(store))
-        finally:
-            store.close()
 
     def _own_certificate(self) -> ServerTls:
         directory = self._settings.data_dir / "tls"
@@ -277,73 +296,21 @@ class Gateway(Service):
         )
         return ServerTls(files.certificate, files.private_key, self._reactor.seconds)
 
-    def _recover(self) -> None:
-        """Everything that was interrupted is due again.  The store is locked: nobody else can be at work on it."""
-        recovered = self._at_once(lambda store: store.queue.recover())
-        if recovered:
-            self._log.info("{count} recipients were interrupted and are due again", event="recovered", count=recovered)
-
     def _begin(self) -> None:
         """Mail may go out too."""
         self._scheduler.startService()
-        for interval, task in (
-            (GENERATION_INTERVAL, self._look_at_generation),
-            (ROOM_INTERVAL, self._gate.measure),
-            (DEPTHS_INTERVAL, self._look_at_depths),
-            (USED_INTERVAL, self._directory.flush),
-            (PURGE_INTERVAL, self._purge),
-            (RENEWAL_INTERVAL, self._renew_certificate),
-        ):
-            self._repeat(interval, task)
+        self._upkeep.start()
         self._started = True
         self._log.info("smtpeter is ready as {hostname}", event="ready", hostname=self._settings.hostname)
         self._when_ready()
 
-    # --- what is done again and again ---
+    # --- what others ask for ---
 
-    def _repeat(self, interval: float, task: Callable[[], object]) -> None:
-        def attempt() -> Deferred[Any]:
-            return maybeDeferred(task).addErrback(self._failed_again, task.__name__)
+    def _expiry(self) -> Mapping[str, float]:
+        return {} if self._tls is None else {self._settings.hostname: self._tls.expires}
 
-        loop = LoopingCall(attempt)
-        loop.clock = self._reactor
-        loop.start(interval)
-        self._loops.append(loop)
-
-    def _failed_again(self, failure: Failure, name: str) -> None:
-        if failure.check(StorageUnavailable) is None:  # such trouble is told by the store itself
-            self._log.failure("{name} failed", failure=failure, name=name)
-
-    async def _look(self) -> None:
-        generation = await self._store.queue.generation()
-        if generation != self._generation:
-            self._generation = generation
-            self._directory.generation_changed()
-            self._scheduler.generation_changed()
-
-    def _renew_certificate(self) -> None:
-        """Our own certificate is made anew in time; :class:`ServerTls` sees that its files changed."""
-        if self._settings.tls.certificate is None:
-            ensure_certificate(self._settings.data_dir / "tls", self._settings.hostname, self._clock.time())
-
-    def _look_at_generation(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._look())
-
-    def _look_at_depths(self) -> Deferred[None]:
-        def seen(depths: Mapping[str, int]) -> None:
-            self._depths = depths
-
-        return self._store.queue.depths().addCallback(seen)
-
-    def _purge(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._purge_all())
-
-    async def _purge_all(self) -> None:
-        retention = self._settings.retention
-        while self.running and await self._store.queue.purge(
-            self._clock.time(), retention.content, retention.captured, retention.events, PURGE_STEP
-        ):
-            pass
+    def _depths(self) -> Mapping[str, int]:
+        return self._upkeep.depths
 
     def _store_trouble(self, error: Exception) -> None:
         self._store_failed = self._reactor.seconds()
@@ -366,21 +333,21 @@ class Gateway(Service):
     # --- stopping ---
 
     async def _stop(self) -> None:
-        """Finish what was acknowledged, in the order in which things depend on each other."""
+        """Finish what was acknowledged.  Sessions and deliveries end side by side, and the store after them."""
         started, self._started = self._started, False
+        if self._start_again is not None:
+            self._start_again.cancel()
+        steps = [self._step(close) for close in self._ports.closing()]
         if started:
+            self._log.info("smtpeter is stopping", event="stopping")
             self._gate.stop()
-        for port in self._ports:
-            await self._step(port.stopListening)
-        if not started:
-            return
-        for loop in self._loops:
-            loop.stop()
-        await self._step(self._stop_sessions)
-        await self._step(self._scheduler.stopService)
-        await self._step(self._directory.flush)
-        await self._step(self._store.close)
-        self._log.info("smtpeter has ended", event="ended")
+            self._upkeep.stop()
+            steps += [self._step(self._stop_sessions), self._step(self._scheduler.stopService)]
+        await DeferredList([Deferred.fromCoroutine(step) for step in steps])
+        if started:
+            await self._step(self._directory.flush)
+            await self._step(self._store.close)
+            self._log.info("smtpeter has ended", event="ended")
 
     async def _step(self, step: Callable[[], Any]) -> None:
         """One step of the end; where it fails, the others are taken all the same."""
@@ -427,11 +394,3 @@ def _session_limits(limits: Limits) -> SessionLimits:
         auth_failures=limits.auth_failures,
         junk_commands=limits.junk_commands,
     )
-
-
-def _raise_open_files() -> None:
-    """Every session is a file: take as many as the system lets us have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -5,17 +5,21 @@ The only module that imports the global reactor.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from twisted.application.service import MultiService
-from twisted.logger import ILogObserver
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
@@ -23,8 +27,12 @@ from smtpeter import __version__
 from smtpeter.demo import Demo, announce, default_directory, prepare_demo
 from smtpeter.errors import SmtpeterError
 from smtpeter.log import make_observer
+from smtpeter.ownership import acting_as_owner
 from smtpeter.service import Gateway, refuse_what_cannot_run
 from smtpeter.settings import DEFAULT_FILE, Settings, load
+from smtpeter.systemd import tell_systemd
+
+_log = Logger()
 
 
 class Options(usage.Options):
@@ -66,7 +74,8 @@ class Options(usage.Options):
 
 
 class Program(MultiService):
-    """The gateway as twistd runs it: it brings its own form of the log, unless twistd was told of another one."""
+    """The gateway as twistd runs it: it brings its own form of the log, unless twistd was told of another one, and
+    tells systemd, if that asked, when it ends."""
 
     def __init__(self, gateway: Gateway, observer: ILogObserver | None) -> None:
         super().__init__()
@@ -79,6 +88,11 @@ class Program(MultiService):
             parent.setComponent(ILogObserver, self._observer)
         super().setServiceParent(parent)
 
+    def stopService(self) -> Any:
+        """Fires when everything has come to its end."""
+        tell_systemd("STOPPING=1", os.environ)
+        return super().stopService()
+
 
 def makeService(options: Options) -> Program:
     """The service that twistd runs."""
@@ -86,13 +100,47 @@ def makeService(options: Options) -> Program:
 
     # Twisted's timers run on wall time by default, and would all ring, or none, after the clock was set.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    reactor.callWhenRunning(_end_on_signals, reactor)
+    os.umask(0o077)  # the log tells of people's mail
     try:
         observer = _make_observer(options.settings, getattr(options, "parent", None) or {}, reactor)
     except OSError as error:
         _end(f"the log cannot be written: {error}")
+    return Program(Gateway(options.settings, reactor, partial(_is_ready, options)), observer)
+
+
+def _is_ready(options: Options) -> None:
     if options.settings.demo:
-        return Program(Gateway(options.settings, reactor, partial(announce, options.demo)), observer)
-    return Program(Gateway(options.settings, reactor), observer)
+        announce(options.demo)
+    # What is there by now stays: looking through it for garbage again and again would hold every session for 30 ms.
+    gc.collect()
+    gc.freeze()
+    tell_systemd("READY=1", os.environ)
+
+
+def _end_on_signals(reactor: Any) -> None:
+    """SIGTERM and Ctrl-C end the program with status 0, however often they come; a SIGHUP only where it tells that
+    the terminal has gone.
+
+    By itself Twisted would end it by the same signal in the end, and take a second one for an error.
+    """
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    def stay() -> None:
+        _log.info("SIGHUP: changed certificates are read without it, the configuration at a start")
+
+    signals = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signals[signal.SIGHUP] = stop if os.isatty(0) else stay
+    for number, answer in signals.items():
+        signal.signal(number, partial(_call_in_reactor, reactor, answer))
+
+
+def _call_in_reactor(reactor: Any, function: Callable[[], None], number: int, frame: FrameType | None) -> None:
+    reactor.callFromThread(function)
 
 
 def _make_observer(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> ILogObserver | None:
@@ -102,7 +150,9 @@ def _make_observer(settings: Settings, twistd: Mapping[str, Any], reactor: Any) 
         return None
     if file == "-" or (foreground and not file):
         return make_observer(settings.log.format, sys.stdout)
-    out = LogFile.fromFullPath(file or "twistd.log")
+    path = Path(file or "twistd.log").absolute()
+    with acting_as_owner(path.parent):  # or a server that gives up root's rights could not begin a new one
+        out = LogFile.fromFullPath(str(path))
     if not signal.getsignal(signal.SIGUSR1):  # as twistd has it
         signal.signal(signal.SIGUSR1, lambda number, frame: reactor.callFromThread(out.rotate))
     return make_observer(settings.log.format, out)

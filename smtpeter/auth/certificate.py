@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from smtpeter.auth.private_files import make_directory, write_file
 
-_LIFETIME = timedelta(days=396)
+_LIFETIME = timedelta(days=365)
 _REMAINING = timedelta(days=30)
 _BACKDATED = timedelta(hours=1)
 _LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 
 
 class CertificateFiles(NamedTuple):
-    """PEM files: the authority, the certificate with the authority behind it, and its private key."""
+    """PEM files: the authority, the certificate alone (who trusts the authority has it), and its private key."""
 
     authority: Path
     certificate: Path
@@ -50,14 +51,14 @@ def _is_usable(files: CertificateFiles, hostname: str, now: datetime) -> bool:
         certificate = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
         private_key = serialization.load_pem_private_key(files.private_key.read_bytes(), None)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, TypeError, IndexError, x509.ExtensionNotFound):
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(files.authority.read_bytes()))
+    except (OSError, ValueError, TypeError, IndexError, x509.ExtensionNotFound, InvalidSignature):
         return False
     return (
         certificate.public_key() == private_key.public_key()
         and hostname in names.get_values_for_type(x509.DNSName)
         and certificate.not_valid_before_utc <= now
         and now + _REMAINING < certificate.not_valid_after_utc
-        and files.authority.exists()
     )
 
 
@@ -68,7 +69,7 @@ def _write(files: CertificateFiles, hostname: str, now: datetime) -> None:
     pem = serialization.Encoding.PEM
     private = leaf_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     write_file(files.private_key, private)
-    write_file(files.certificate, leaf.public_bytes(pem) + authority.public_bytes(pem), 0o644)
+    write_file(files.certificate, leaf.public_bytes(pem), 0o644)
     write_file(files.authority, authority.public_bytes(pem), 0o644)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from smtpeter.model.listing import Filter
 from smtpeter.quantities import parse_duration
 from smtpeter.smtp.grammar import RECIPIENT, parse_path
 
+_DEFERRED = "deferred"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}Z?")
 
@@ -80,8 +81,8 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--domain", type=domain_key, metavar="DOMAIN", help="Mail to this domain.")
     @click.option("--tag", help="Mail with this tag.")
     @click.option(
-        "--state", "states", multiple=True, type=click.Choice([str(state) for state in RecipientState]),
-        help="Recipients in this state; may be repeated.",
+        "--state", "states", multiple=True, type=click.Choice([*map(str, RecipientState), _DEFERRED]),
+        help="Recipients in this state; may be repeated. Deferred are those due that were attempted before.",
     )  # fmt: skip
     @click.option(
         "--since",
@@ -103,10 +104,17 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         until: float | None,
         **options: Any,
     ) -> None:
-        chosen = frozenset(map(RecipientState, states)) or None
-        command(*arguments, filter=Filter(account, recipient, domain, tag, chosen, since, until), **options)
+        filter = Filter(account, recipient, domain, tag, None, since, until)
+        command(*arguments, filter=in_states(filter, states), **options)
 
     return filtered
+
+
+def in_states(filter: Filter, names: Collection[str]) -> Filter:
+    """A filter narrowed to recipients in one of these states, none meaning all; "deferred" is one of the names."""
+    known = {RecipientState.DUE if name == _DEFERRED else RecipientState(name) for name in names}
+    attempted = _DEFERRED in names and RecipientState.DUE not in names
+    return filter._replace(states=frozenset(known) or None, attempted=attempted)
 
 
 def named(id: str, filter: Filter = Filter()) -> Filter:  # noqa: B008 (it cannot change)

@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from smtpeter.auth.keys import load_or_create
+from smtpeter.auth.pem import read_pair
 from smtpeter.auth.tls import ServerTls
 from smtpeter.cli.endpoints import bind_error, tcp_addresses
-from smtpeter.cli.installation import acting_as_owner
 from smtpeter.errors import ConfigError
 from smtpeter.interfaces import IClock
 from smtpeter.locations import parse_relay
+from smtpeter.ownership import acting_as_owner, refuse_what_is_closed
 from smtpeter.service import refuse_what_cannot_run
 from smtpeter.settings import Settings
 from smtpeter.store.opening import database_path
@@ -47,9 +48,14 @@ def inspect(settings: Settings, clock: IClock) -> Findings:
     found += _inspect_endpoints(settings)  # these two as the caller, as at a start: root may bind any port
     found += _inspect_certificate(settings, clock)
     with acting_as_owner(settings.data_dir):
-        found += _inspect_data_directory(settings)
-        found += _inspect_keys(settings)
-        found += _inspect_store(settings)
+        try:
+            refuse_what_is_closed(settings)
+        except ConfigError as error:
+            found.append(str(error))
+        else:
+            found += _inspect_data_directory(settings)
+            found += _inspect_keys(settings)
+            found += _inspect_store(settings)
         found += _inspect_renewal(settings)
     if not settings.demo:
         found += _inspect_names(settings)
@@ -167,6 +173,7 @@ def _inspect_certificate(settings: Settings, clock: IClock) -> Iterator[str]:
     if certificate is None or private_key is None:
         if not settings.demo:
             yield _Warning("tls.certificate: not set, so that the server makes its own, which no client knows")
+            yield from _inspect_own_certificate(settings, clock)
         return
     try:
         ServerTls(certificate, private_key, time.monotonic)
@@ -178,6 +185,18 @@ def _inspect_certificate(settings: Settings, clock: IClock) -> Iterator[str]:
         yield f"tls.certificate: {certificate} is not a certificate in PEM"
         return
     yield from _inspect_leaf(certificate, leaf, settings.hostname, datetime.fromtimestamp(clock.time(), UTC))
+
+
+def _inspect_own_certificate(settings: Settings, clock: IClock) -> Iterator[str]:
+    """A server that runs makes it anew in time, and a start does."""
+    path = settings.data_dir / "tls" / "fullchain.pem"
+    try:
+        leaf = x509.load_pem_x509_certificates(path.read_bytes())[0]
+    except (OSError, ValueError, IndexError):
+        return
+    days = (leaf.not_valid_after_utc.timestamp() - clock.time()) / _DAY
+    if days < _RENEW_DAYS:
+        yield _Warning(f"tls: {path} ends in {days:.0f} days and was not made anew: does the server run?")
 
 
 def _inspect_leaf(path: Path, leaf: x509.Certificate, hostname: str, now: datetime) -> Iterator[str]:
@@ -198,9 +217,13 @@ def _inspect_leaf(path: Path, leaf: x509.Certificate, hostname: str, now: dateti
 
 
 def _inspect_renewal(settings: Settings) -> Iterator[str]:
-    for path in (settings.tls.certificate, settings.tls.private_key):
-        if path is not None and path.exists() and not os.access(path, os.R_OK, effective_ids=True):
-            yield _Warning(f"tls: {path} is not readable for the owner of data_dir, so that a new one is not seen")
+    """What root can read, the server may not be able to read again once it is somebody else."""
+    certificate, private_key = settings.tls.certificate, settings.tls.private_key
+    if certificate is not None and private_key is not None and os.geteuid() != os.getuid():
+        try:
+            read_pair(certificate, private_key)
+        except ConfigError as error:
+            yield _Warning(f"{error}, to whom data_dir belongs: only if root starts the server, and no renewed one")
 
 
 def _inspect_names(settings: Settings) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,6 +14,7 @@ from smtpeter.auth.private_files import make_directory
 from smtpeter.clock import WallClock
 from smtpeter.demo import ensure_demo
 from smtpeter.interfaces import IClock
+from smtpeter.ownership import acting_as_owner
 from smtpeter.settings import DEFAULT_FILE, Settings, demo_settings, load
 from smtpeter.store.opening import Store, open_for_command, result_of
 
@@ -84,27 +84,3 @@ class Installation:
 
 
 pass_installation = click.make_pass_decorator(Installation)
-
-
-@contextmanager
-def acting_as_owner(directory: Path) -> Iterator[None]:
-    """Be, if root, the user to whom ``directory`` belongs.
-
-    Otherwise the files that a command makes there (keys, the database and what SQLite puts beside it) would be root's,
-    and the server, which runs as that user, could not open them.
-    """
-    try:
-        owner = directory.stat()
-    except OSError:
-        owner = None
-    if owner is None or os.geteuid() != 0 or owner.st_uid == 0:
-        yield
-        return
-    group = os.getegid()
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(group)

@@ -13,6 +13,7 @@ from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import json_option, print_json
 from smtpeter.cli.rows import describe, describe_event, print_message, print_rows
 from smtpeter.errors import NotPossible
+from smtpeter.mime.convert import convert
 from smtpeter.model.event import JournalEntry
 from smtpeter.model.listing import Filter, MessageRow
 from smtpeter.store.opening import Store, result_of
@@ -61,14 +62,22 @@ def show(installation: Installation, id: str, as_json: bool) -> None:
 @json_option
 @pass_installation
 def raw(installation: Installation, id: str, as_json: bool) -> None:
-    """Write the octets that went to a recipient, and nothing else, to standard output (with --json: in base64)."""
+    """Write the octets that went to a recipient, and nothing else, to standard output (with --json: in base64).
+
+    Before it is sent, and with the id of a submission that has several recipients, these are the octets for a receiver
+    that takes 8-bit content.
+    """
     with installation.open() as store:
-        submission = find_rows(store, id)[0].submission
+        (row, events), *others = read_messages(store, id)
+        submission = row.submission
         try:
             content = result_of(store.queue.submission(submission)).content
             octets = result_of(store.content.read(submission, content))
         except KeyError:
             raise NotPossible(f"the content of {id} is no longer kept (see [retention])") from None
+    # The same conversion gives the same octets: what was sent in another form is not kept twice.
+    seven_bit = not others and any(event.data.get("converted") == "7bit" for event in events)
+    octets = convert(octets, eight_bit=not seven_bit)
     if as_json:
         print_json({"id": id, "base64": base64.b64encode(octets).decode("ascii")})
         return

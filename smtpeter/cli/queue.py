@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
@@ -16,6 +17,12 @@ from smtpeter.model.listing import Filter, Verb
 from smtpeter.store.opening import Store, result_of
 
 STEP = 1000
+"""Recipients that are changed in one transaction."""
+
+PAUSE = 0.05
+"""Seconds.  Between two transactions the store is left to a running server for as long as the first one took, but not
+less: whoever waits for a locked SQLite database asks again after a while, and would find it locked each time."""
+
 _ALL = 2**31 - 1
 _WAITING = frozenset(RecipientState) - FINAL_STATES
 
@@ -78,7 +85,18 @@ def _add_verb(verb: Verb, done: str, description: str) -> None:
             if count:
                 _confirm(verb, count, yes)
                 count = _apply(installation, store, filter, verb, count)
-            print_done(as_json, f"{counted(count, 'recipient')} {done}" if count else "nothing to do", {"count": count})
+            leased = 0 if as_json or verb not in (Verb.HOLD, Verb.CANCEL) else _count_leased(store, filter)
+        if leased:
+            click.echo(f"being attempted just now, and left alone: {counted(leased, 'recipient')}", err=True)
+        print_done(as_json, f"{counted(count, 'recipient')} {done}" if count else "nothing to do", {"count": count})
+
+
+def _count_leased(store: Store, filter: Filter) -> int:
+    """How many recipients a verb would have had to take out of the hands of a delivery, which none does."""
+    leased = RecipientState.LEASED
+    if filter.states is not None and leased not in filter.states:
+        return 0
+    return len(result_of(store.queue.select(filter._replace(states=frozenset((leased,))), STEP)))
 
 
 def _confirm(verb: Verb, count: int, yes: bool) -> None:
@@ -99,12 +117,15 @@ def _apply(installation: Installation, store: Store, filter: Filter, verb: Verb,
     progress = count > STEP and sys.stderr.isatty()
     done = 0
     while done < count:
+        began = time.monotonic()
         step = result_of(store.queue.apply(filter, verb, installation.clock.time(), min(STEP, count - done)))
         if step == 0:
             break
         done += step
         if progress:
             click.echo(f"\r{done} of {count}", err=True, nl=False)
+        if done < count:
+            time.sleep(max(PAUSE, time.monotonic() - began))
     if progress:
         click.echo(err=True)
     return done

@@ -15,10 +15,10 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-TOP = {"tap", "service", "cli", "demo"}
-ADAPTERS = {"auth", "intake", "features", "store", "delivery", "events", "web", "clock", "log"}
+TOP = {"tap", "service", "ports", "upkeep", "cli", "demo"}
+ADAPTERS = {"auth", "intake", "features", "store", "delivery", "events", "web", "clock", "log", "systemd"}
 PURE = {"smtp", "mime", "delivery.throttle", "delivery.retry"}
-GROUND = {"model", "interfaces", "errors", "settings", "locations", "quantities", "version"}
+GROUND = {"model", "interfaces", "errors", "settings", "locations", "ownership", "quantities", "version"}
 API = {"api"}
 PLUGINS = {"plugins"}
 ROOMS = TOP | ADAPTERS | PURE | GROUND | API | PLUGINS

@@ -5,19 +5,21 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import sqlite3
 import time
 from dataclasses import replace
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 
+from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.keys import load_or_create
 from smtpeter.errors import ConfigError, StorageUnavailable
-from smtpeter.service import SESSION_GRACE, STORE_TROUBLE, CannotStart, Gateway, refuse_what_cannot_run
+from smtpeter.service import SESSION_GRACE, START_INTERVAL, STORE_TROUBLE, CannotStart, Gateway, refuse_what_cannot_run
 from smtpeter.settings import DemoPorts, Limits, Listen, Tls, demo_settings
 from tests.fakes.reactor import FakeReactor
 from tests.fakes.smtp_connection import Transport
@@ -96,6 +98,13 @@ def test_every_port_is_bound_and_answers(running):
     assert running.ready == 1
 
 
+def test_many_connections_may_wait_unless_the_endpoint_says_how_many(settings):
+    listen = Listen(("tcp:2525", "tcp:2526:backlog=7"), (), (), (), ())
+    running = Running(replace(settings, listen=listen)).start()
+    assert [(number, backlog) for number, _, backlog, _ in running.reactor.tcpServers] == [(2525, 1024), (2526, 7)]
+    running.stop()
+
+
 def test_health_tells_of_a_store_that_fails_and_forgets_it_when_it_does_not(running):
     running.gateway._store_trouble(StorageUnavailable("disk I/O error"))
     assert b" 503 " in running.get(b"/healthz")
@@ -120,7 +129,10 @@ def test_numbers_are_shown(running):
 def test_whoever_comes_before_there_is_something_to_serve_is_sent_away(settings):
     early = Running(settings)
     early.gateway.privilegedStartService()
-    assert early.connect(PORTS.smtp) == (None, None)
+    _, transport = early.connect(PORTS.smtp)
+    assert transport.value() == b"421 4.3.2 localhost The service is starting; try again later\r\n"
+    assert transport.disconnecting
+    assert early.connect(PORTS.smtps) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +186,6 @@ def test_the_wrong_keys_are_refused_before_anything_is_touched(settings, tmp_pat
     first = Running(settings).start()
     first.stop()
     left = settings.data_dir / "content" / "ab" / "a file that another store would not know"
-    left.parent.mkdir(parents=True)
     left.touch()
     settings.keys.file.unlink()
     load_or_create(settings.keys.file)
@@ -192,12 +203,16 @@ def test_a_port_that_is_taken_is_named(settings):
     assert 'listen.smtp: "tcp:2525:interface=127.0.0.1" cannot be listened on: ' in refused(running)
 
 
-@pytest.mark.parametrize(
-    "description", ["foo:1", "tcp", "tcp:x", "systemd:domain=INET:index=0", "ssl:4444", "tcp:1:y=z"]
-)
+@pytest.mark.parametrize("description", ["foo:1", "tcp", "tcp:x", "systemd:domain=INET", "ssl:4444", "tcp:1:y=z"])
 def test_what_is_no_endpoint_is_named(settings, description):
     wrong = replace(settings, listen=Listen((description,), (), (), (), ()))
     assert f'listen.smtp: "{description}" is not an endpoint description: ' in refused(Running(wrong))
+
+
+@pytest.mark.parametrize("which", ["index=0", "index=7", "name=smtp"])
+def test_a_socket_that_systemd_did_not_give_is_named(settings, which):
+    wrong = replace(settings, listen=Listen((f"systemd:domain=INET6:{which}",), (), (), (), ()))
+    assert "names a socket that systemd did not give" in refused(Running(wrong))
 
 
 def test_a_certificate_that_is_not_there_is_named(settings, tmp_path):
@@ -210,11 +225,64 @@ def test_a_directory_that_cannot_be_used_is_named(settings, tmp_path):
     assert str(tmp_path / "data") in refused(Running(settings))
 
 
-def test_a_queue_that_cannot_be_recovered_ends_the_start(settings, monkeypatch):
+def test_a_store_that_is_in_trouble_is_waited_for(settings, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "smtpeter.store.sqlite.queue.QueueStore.recover", lambda store: fail(StorageUnavailable("disk I/O error"))
+        )
+        with capturedLogs() as events:
+            running = Running(settings).start()
+            running.reactor.advance(START_INTERVAL)
+        assert [event["reason"] for event in events if event.get("event") == "storage"] == ["disk I/O error"] * 2
+        assert b" 503 " in running.get(b"/healthz") and b"starting" in running.get(b"/healthz")
+        assert running.connect(PORTS.submission)[1].value().startswith(b"421 4.3.2 ")
+    running.reactor.advance(START_INTERVAL)
+    assert b" 200 " in running.get(b"/healthz")
+    protocol, transport = running.connect(PORTS.submission)
+    assert transport.value().startswith(b"220 ")
+    protocol.connectionLost()
+    assert running.ready == 1
+    running.stop()
+
+
+def test_a_database_that_another_process_has_locked_is_waited_for(settings):
+    Running(settings).start().stop()
+    other = sqlite3.connect(settings.store.sqlite_file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    running = Running(settings).start()
+    assert b" 503 " in running.get(b"/healthz") and running.ready == 0
+    other.execute("COMMIT")
+    running.reactor.advance(START_INTERVAL)
+    assert b" 200 " in running.get(b"/healthz")
+    other.close()
+    running.stop()
+
+
+def test_what_is_found_wrong_while_the_store_is_waited_for_is_told_until_it_is_mended(settings, monkeypatch):
+    answers = [StorageUnavailable("locked"), ConfigError("another schema"), OSError(5, "Input/output error")]
+
+    def recover(store):
+        return fail(answers.pop(0)) if answers else succeed(0)
+
+    monkeypatch.setattr("smtpeter.store.sqlite.queue.QueueStore.recover", recover)
+    with capturedLogs() as events:
+        running = Running(settings).start()
+        for _ in range(3):
+            assert running.ready == 0
+            running.reactor.advance(START_INTERVAL)
+    assert running.ready == 1
+    assert len([event for event in events if event.get("event") == "storage"]) == 3
+    running.stop()
+
+
+def test_a_server_that_waits_for_its_store_can_be_stopped(settings, monkeypatch):
     monkeypatch.setattr(
         "smtpeter.store.sqlite.queue.QueueStore.recover", lambda store: fail(StorageUnavailable("disk I/O error"))
     )
-    assert refused(Running(settings)) == "smtpeter: disk I/O error"
+    running = Running(settings).start()
+    running.stop()
+    running.reactor.advance(START_INTERVAL)
+    assert running.reactor.getDelayedCalls() == []
 
 
 def test_a_disk_that_is_full_when_all_is_ready_ends_the_start(settings):
@@ -257,7 +325,7 @@ def test_sessions_are_told_and_those_that_stay_are_cut_before_the_store_closes(s
     running = Running(settings).start()
     idle, told = running.connect(PORTS.smtp)
     busy, cut = running.connect(PORTS.smtp)
-    busy._waiting = True  # as it would for an answer of the store
+    busy._decision = Deferred()  # as it would for an answer of the store
     ended = running.gateway.stopService()
     assert told.value().endswith(b"421 4.3.2 The service is shutting down; try again later\r\n")
     assert told.disconnecting and not cut.disconnecting and not ended.called
@@ -271,7 +339,7 @@ def test_sessions_are_told_and_those_that_stay_are_cut_before_the_store_closes(s
 def test_a_step_of_the_end_that_fails_does_not_keep_the_store_open(settings):
     running = Running(settings).start()
     running.gateway._directory.flush = lambda: fail(StorageUnavailable("down"))
-    running.gateway._ports[0].stopListening = lambda: fail(OSError("odd"))
+    running.gateway._ports._ports[0].stopListening = lambda: fail(OSError("odd"))
     with capturedLogs() as events:
         running.stop()
     assert len([event for event in events if "while the server stopped" in event["log_format"]]) == 2
@@ -291,7 +359,7 @@ def test_an_endpoint_that_takes_its_time_is_stopped_too(settings, monkeypatch):
         def listen(self, factory):
             return waiting
 
-    monkeypatch.setattr("smtpeter.service.serverFromString", lambda reactor, description: Endpoint())
+    monkeypatch.setattr("smtpeter.ports.serverFromString", lambda reactor, description: Endpoint())
     running = Running(replace(settings, listen=Listen(("slow:",), (), (), (), ()))).start()
 
     class Port:
@@ -309,9 +377,23 @@ def test_an_endpoint_that_takes_its_time_is_stopped_too(settings, monkeypatch):
 def test_our_own_certificate_is_made_anew_in_a_server_that_runs_on(running, settings):
     certificate = settings.data_dir / "tls" / "fullchain.pem"
     before = certificate.read_bytes()
-    running.gateway._clock = LaterClock(400 * 86400)
-    running.gateway._renew_certificate()
+    running.gateway._upkeep._clock = LaterClock(400 * 86400)
+    running.gateway._upkeep._look_at_certificate()
     assert certificate.read_bytes() != before
+
+
+@pytest.mark.parametrize(("days", "told"), [(0, []), (355, ["warn"]), (400, ["error"])])
+def test_a_certificate_that_ends_is_told_of(settings, tmp_path, days, told):
+    files = ensure_certificate(tmp_path / "tls", "localhost", time.time())
+    running = Running(replace(settings, tls=Tls(files.certificate, files.private_key))).start()
+    with capturedLogs() as events:
+        running.gateway._upkeep._clock = LaterClock(days * 86400)
+        running.gateway._upkeep._look_at_certificate()
+    assert [event["log_level"].name for event in events] == told
+    (line,) = (line for line in running.get(b"/metrics").splitlines() if line.startswith(b"smtpeter_certificate_exp"))
+    assert line.startswith(b'smtpeter_certificate_expires{hostname="localhost"} ')
+    assert float(line.split()[1]) == pytest.approx(time.time() + 365 * 86400, abs=86400)
+    running.stop()
 
 
 class LaterClock:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
+import stat
 import sys
+from types import SimpleNamespace
 
 import pytest
 from twisted.application.service import Application, IService, Service
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import MemoryReactor
 from twisted.logger import ILogObserver
 
 from smtpeter import __version__, tap
 from smtpeter.tap import Options, Program, _make_observer
 from twisted.plugins import smtpeter_plugin
+
+
+@pytest.fixture(autouse=True)
+def umask():
+    """A start changes it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -138,6 +150,98 @@ def test_a_signal_rotates_the_file(tmp_path, rotation):
     observer({"log_format": "after", "log_time": 1e9})
     assert "before" in (tmp_path / "my.log.1").read_text()
     assert "before" not in (tmp_path / "my.log").read_text()
+
+
+def test_a_log_is_for_our_eyes_only_but_keeps_the_mode_that_it_was_given(config, tmp_path, monkeypatch, rotation):
+    options = Options()
+    options.parseOptions(["--config", config('[delivery]\nmode = "capture"')])
+    monkeypatch.setattr("twisted.internet.reactor", MemoryReactor())
+    shared = tmp_path / "shared.log"
+    shared.touch()
+    shared.chmod(0o640)
+    for path, mode in ((tmp_path / "my.log", 0o600), (shared, 0o640)):
+        options.parent = {"logfile": str(path)}
+        tap.makeService(options)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_log_that_root_begins_belongs_to_whom_its_directory_belongs(tmp_path, rotation):
+    os.chown(tmp_path, 12345, 12346)
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        if directory != directory.parent and directory.stat().st_uid == 0 and directory.name.startswith("p"):
+            directory.chmod(0o755)
+    _make_observer(Settings(), {"logfile": str(tmp_path / "my.log")}, None)
+    status = (tmp_path / "my.log").stat()
+    assert (status.st_uid, status.st_gid) == (12345, 12346)
+
+
+# --- signals
+
+
+class SignalReactor:
+    """A reactor that does at once what it is asked for, and counts its stops."""
+
+    stopped = 0
+
+    def callFromThread(self, function):
+        function()
+
+    def stop(self):
+        self.stopped += 1
+        if self.stopped > 1:
+            raise ReactorNotRunning
+
+
+@pytest.fixture
+def signals():
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, action in zip(numbers, before, strict=True):
+        signal.signal(number, action)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_changes_nothing(signals, number):
+    reactor = SignalReactor()
+    tap._end_on_signals(reactor)
+    signal.raise_signal(number)
+    signal.raise_signal(number)
+    assert reactor.stopped == 2
+
+
+@pytest.mark.parametrize(("terminal", "stopped"), [(True, 1), (False, 0)])
+def test_a_hangup_ends_what_runs_in_a_terminal_and_nothing_else(signals, monkeypatch, terminal, stopped):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    monkeypatch.setattr(os, "isatty", lambda descriptor: terminal)
+    reactor = SignalReactor()
+    tap._end_on_signals(reactor)
+    signal.raise_signal(signal.SIGHUP)
+    assert reactor.stopped == stopped
+
+
+def test_nohup_is_respected(signals, monkeypatch):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(os, "isatty", lambda descriptor: True)
+    tap._end_on_signals(SignalReactor())
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+# --- systemd
+
+
+def test_systemd_is_told_of_readiness_and_of_the_end(monkeypatch):
+    told = []
+    monkeypatch.setattr(tap, "tell_systemd", lambda state, environment: told.append(state))
+    options = Options()
+    options.settings = SimpleNamespace(demo=False)
+    tap._is_ready(options)
+    program = Program(Service(), None)
+    program.startService()
+    assert told == ["READY=1"]
+    program.stopService()
+    assert told == ["READY=1", "STOPPING=1"]
 
 
 def test_twistd_finds_the_log_at_its_application():

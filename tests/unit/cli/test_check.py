@@ -172,13 +172,34 @@ def test_certificates(check, tmp_path):
     day = 86400.0
     assert "expired" in check(certificate(tmp_path / "a", now=now - 500 * day))["problems"][0]
     assert "not valid before" in check(certificate(tmp_path / "b", now=now + 5 * day))["problems"][0]
-    assert "expires in" in check(certificate(tmp_path / "c", now=now - 390 * day))["warnings"][0]
+    assert "expires in" in check(certificate(tmp_path / "c", now=now - 355 * day))["warnings"][0]
     assert "is not for the hostname" in check(certificate(tmp_path / "d", "other.example.com"))["warnings"][0]
     one, other = certificate(tmp_path / "e"), certificate(tmp_path / "f")
     mixed = "\n".join([*one.splitlines()[:2], other.splitlines()[2]]) + "\n"
     assert "does not belong" in check(mixed)["problems"][0]
     (tmp_path / "a" / "privkey.pem").chmod(0o644)
     assert "chmod 640" in check(certificate(tmp_path / "a", now=now - 500 * day))["problems"][0]
+
+
+def test_our_own_certificate_that_was_not_made_anew_is_warned_about(check, gateway):
+    now = WallClock().time()
+    gateway.data_dir.mkdir(mode=0o700)
+    certificate(gateway.data_dir / "tls", now=now)
+    assert not any("made anew" in line for line in check()["warnings"])
+    for name in ("fullchain.pem", "privkey.pem", "ca.pem"):
+        (gateway.data_dir / "tls" / name).unlink()
+    certificate(gateway.data_dir / "tls", now=now - 355 * 86400)
+    assert any("ends in 10 days and was not made anew" in line for line in check()["warnings"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_only_root_can_read_or_use_is_told(check, gateway, tmp_path):
+    tls = certificate(tmp_path / "tls")
+    gateway.add_account()
+    os.chown(gateway.data_dir, 12345, 12346)
+    document = check(WEB + tls)
+    assert any("cannot be read by the user 12345" in line for line in document["warnings"])
+    assert any("cannot be reached" in line or "belongs to root" in line for line in document["problems"])
 
 
 def test_the_demonstration_is_checked_without_being_made(tmp_path, monkeypatch):

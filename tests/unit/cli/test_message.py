@@ -4,6 +4,7 @@ import json
 import pytest
 
 from smtpeter.cli.installation import result_of
+from smtpeter.mime.convert import convert
 from smtpeter.model.delivery import RecipientState, SettledJob, Settlement
 from smtpeter.model.event import Event, EventKind
 from tests.unit.cli.conftest import EMAIL, START
@@ -124,6 +125,16 @@ def test_raw_gives_the_octets_and_nothing_else(gateway):
     assert gateway.run("message", "raw", id).stdout_bytes == octets
     assert gateway.run("message", "raw", f"{id}-2").stdout_bytes == octets
     assert base64.b64decode(gateway.json("message", "raw", id)["base64"]) == octets
+
+
+def test_raw_gives_the_form_that_went(gateway):
+    octets = "Subject: x\r\n\r\nUn café noir.\r\n".encode()
+    id = gateway.enqueue("x@example.net", data=octets)
+    assert gateway.run("message", "raw", id).stdout_bytes == octets
+    attempt(gateway, EventKind.DELIVERY, {"converted": "7bit"}, RecipientState.DELIVERED)
+    assert gateway.run("message", "raw", id).stdout_bytes == convert(octets, eight_bit=False) != octets
+    long = gateway.enqueue("x@example.net", number=1, data=b"Subject: x\r\n\r\n" + b"word " * 300 + b"\r\n")
+    assert max(map(len, gateway.run("message", "raw", long).stdout_bytes.split(b"\r\n"))) <= 998
 
 
 def test_raw_of_what_is_no_longer_kept(gateway):

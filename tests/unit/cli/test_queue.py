@@ -2,6 +2,8 @@ import pytest
 
 from smtpeter.cli import queue
 from smtpeter.cli.installation import result_of
+from smtpeter.model.delivery import RecipientState, SettledJob, Settlement
+from tests.unit.cli.conftest import START
 
 
 def states(gateway):
@@ -26,6 +28,55 @@ def test_hold_release_cancel(gateway):
     result = gateway.run("queue", "cancel", "--yes")
     assert (result.exit_code, result.stdout) == (0, "2 recipients cancelled\n")
     assert set(states(gateway).values()) == {"cancelled"}
+
+
+def leave_attempted(gateway, domain):
+    """Claims what is due in a domain and ends it as deferred."""
+    with gateway.open() as store:
+        for job in result_of(store.queue.claim_due([domain], 100, START, START + 900)):
+            settlements = tuple(
+                Settlement(recipient.number, RecipientState.DUE, 1, START + 60, None) for recipient in job.recipients
+            )
+            result_of(store.queue.settle([SettledJob(job.submission, job.lease, settlements)]))
+
+
+def test_deferred_is_what_is_due_and_was_attempted(gateway):
+    gateway.enqueue("x@example.net", "y@example.org")
+    gateway.enqueue("z@example.com", number=1)
+    leave_attempted(gateway, "example.net")
+    gateway.json("queue", "hold", "--recipient", "z@example.com", "--yes")
+
+    def listed(*names):
+        options = [option for name in names for option in ("--state", name)]
+        return [row["recipient"] for row in gateway.json("queue", "list", *options)]
+
+    assert listed("deferred") == ["x@example.net"]
+    assert listed("due") == listed("due", "deferred") == ["x@example.net", "y@example.org"]
+    assert listed("deferred", "held") == ["z@example.com", "x@example.net"]
+    assert gateway.json("queue", "cancel", "--state", "deferred", "--yes") == {"count": 1}
+    assert states(gateway) == {"x@example.net": "cancelled", "y@example.org": "due", "z@example.com": "held"}
+
+
+@pytest.mark.parametrize("verb", ["hold", "cancel"])
+def test_what_is_being_attempted_is_left_alone_and_told(gateway, verb):
+    gateway.enqueue("x@example.net", "y@example.org")
+    with gateway.open() as store:
+        result_of(store.queue.claim_due(["example.net"], 100, START, START + 900))
+    result = gateway.run("queue", verb, "--yes")
+    assert result.exit_code == 0
+    assert result.stderr == "being attempted just now, and left alone: 1 recipient\n"
+    assert states(gateway)["x@example.net"] == "leased"
+    assert gateway.run("queue", verb, "--state", "due", "--yes").stderr == ""
+    assert gateway.json("queue", verb, "--yes") == {"count": 0}
+
+
+def test_a_running_server_gets_its_turn_between_the_steps(gateway, monkeypatch):
+    monkeypatch.setattr(queue, "STEP", 10)
+    pauses = []
+    monkeypatch.setattr(queue.time, "sleep", pauses.append)
+    gateway.enqueue(*(f"u{number}@example.net" for number in range(35)))
+    assert gateway.json("queue", "hold", "--yes") == {"count": 35}
+    assert len(pauses) == 3 and min(pauses) >= queue.PAUSE
 
 
 def test_retry_makes_due_what_waits(gateway):
