@@ -2,7 +2,9 @@
 
 The short form is a test.  The long one, with as many rounds as you like:
 
-    python -m tests.integration.killing --rounds 1000
+    python -m tests.integration.killing --rounds 1000 [--queued 100000]
+
+Each tenth message goes to somebody who is not there, so that its sender has to be told.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import argparse
 import random
 import re
 import smtplib
+import sqlite3
+import sys
 import tempfile
 import threading
 import time
@@ -18,6 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.campaigns.large_queue import fill
 from tests.integration.gateway import Gateway, free_ports, send, wait_for
 from tests.integration.receiver import Receiver
 
@@ -29,6 +34,10 @@ SLACK = 0.5
 """Seconds after a kill in which a busy receiver may first look at what the server had sent before."""
 
 
+START_LIMIT = 5.0
+"""Seconds from a kill until mail is accepted again."""
+
+
 def make_content(token):
     """Each message's content follows from its token: some are large enough to be files."""
     size = 300 if int(token.rpartition("-")[2]) % 25 == 0 else 1
@@ -36,16 +45,21 @@ def make_content(token):
 
 
 class TimedReceiver(Receiver):
-    """Notes when each copy came, and which were not as they had been sent."""
+    """Notes when each copy came, and which were not as they had been sent; of reports to senders, their ids."""
 
     def __init__(self, port):
         super().__init__(port)
         self.times = []
+        self.reports = {}
         self.corrupt = 0
 
     async def handle_DATA(self, server, session, envelope):
         token = re.search(rb"^Token: (\S+)", envelope.original_content, re.MULTILINE)[1].decode()
         with self._lock:
+            if b"\r\nContent-Type: multipart/report" in envelope.original_content:
+                id = re.search(rb"^Message-ID: (\S+)", envelope.original_content, re.MULTILINE)[1]
+                self.reports.setdefault(token, set()).add(id)
+                return "250 2.0.0 Thank you"
             self.times.append((token, time.monotonic()))
             self.corrupt += not envelope.original_content.endswith(make_content(token))
         return "250 2.0.0 Thank you"
@@ -71,7 +85,8 @@ class Load:
                     while not self._stopping.is_set():
                         count += 1
                         token = f"{number}-{count}"
-                        recipient = f"to{count % 50}@d{count % 7}.example"
+                        name = "to" if count % 10 else "hard"
+                        recipient = f"{name}{count % 50}@d{count % 7}.example"
                         send(client, "a@example.com", [recipient], make_content(token))
                         with self._lock:
                             self.acknowledged.add(token)
@@ -92,10 +107,20 @@ class Result(NamedTuple):
     unexplained: int
     phantoms: int
     corrupt: int
+    reported: int
+    reported_twice: int
     slowest_start: float
 
 
-def run(directory: Path, rounds: int, seed: int, clients: int = 4) -> Result:
+def unfinished(gateway):
+    """How many recipients are in the queue."""
+    database = sqlite3.connect(gateway.directory / "data" / "smtpeter.db", timeout=20)
+    [(count,)] = database.execute("SELECT count(*) FROM recipient WHERE state < 4").fetchall()
+    database.close()
+    return count
+
+
+def run(directory: Path, rounds: int, seed: int, clients: int = 4, queued: int = 0) -> Result:
     chance = random.Random(seed)
     [port] = free_ports(1)
     receiver = TimedReceiver(port).start()
@@ -103,6 +128,7 @@ def run(directory: Path, rounds: int, seed: int, clients: int = 4) -> Result:
         directory, f'mode = "relay"\nrelay = "smtp://localhost:{port}"\nretry = ["1s"]', "[limits]\nauth_failures = 10"
     )
     gateway.login = gateway.add_login()
+    fill(gateway, queued, wait=86400)
     gateway.start()
     load = Load(gateway, clients)
     kills = []
@@ -115,7 +141,7 @@ def run(directory: Path, rounds: int, seed: int, clients: int = 4) -> Result:
             gateway.start()
             slowest = max(slowest, time.monotonic() - kills[-1])
         load.stop()
-        wait_for(lambda: not gateway.json("queue", "list", "--limit", "1"), timeout=120)
+        wait_for(lambda: unfinished(gateway) == queued, timeout=120)
     finally:
         load.stop()
         gateway.end()
@@ -129,11 +155,13 @@ def run(directory: Path, rounds: int, seed: int, clients: int = 4) -> Result:
     return Result(
         rounds,
         len(load.acknowledged),
-        len(load.acknowledged - set(copies)),
+        len(load.acknowledged - set(copies) - set(receiver.reports)),
         sum(copies.values()) - len(copies),
         len(unexplained),
-        len(set(copies) - load.acknowledged),
+        len((set(copies) | set(receiver.reports)) - load.acknowledged),
         receiver.corrupt,
+        len(receiver.reports),
+        sum(len(ids) > 1 for ids in receiver.reports.values()),
         slowest,
     )
 
@@ -142,9 +170,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--queued", type=int, default=0, help="recipients that wait in the queue all the while")
     arguments = parser.parse_args()
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
-        print(f"seed {arguments.seed}:", run(Path(directory), arguments.rounds, arguments.seed))
+        result = run(Path(directory), arguments.rounds, arguments.seed, queued=arguments.queued)
+    bad = result.lost or result.unexplained or result.corrupt or result.reported_twice
+    print(f"killing: seed {arguments.seed}, {(time.monotonic() - began) / arguments.rounds:.1f} s a round: {result}")
+    well = not bad and result.phantoms <= 4 * result.rounds and result.slowest_start < START_LIMIT
+    print("killing:", "ok" if well else "FAILED")
+    sys.exit(not well)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,14 @@ class Receiver:
     """Keeps what it got in ``messages``: (envelope sender, recipients, octets).
 
     A local part says what becomes of it: ``hard...`` 550 at RCPT, ``soft...`` 451 at RCPT twice and then 250; mail from
-    a ``refused...`` sender gets 554 after its data, everything else 250.
+    a ``refused...`` sender gets 554 after its data, everything else 250.  ``lacks`` are keywords that its EHLO does not
+    offer, ``size`` is the limit that it tells; both may be changed at any time.
     """
 
-    def __init__(self, port, *, tls=None, tls_first=False, auth=False):
+    def __init__(self, port, *, tls=None, tls_first=False, auth=False, lacks=()):
+        self.lacks = lacks
+        self.size = 33_554_432
+        self._transports = []
         self.messages = []
         self.options = []
         self.asked = defaultdict(int)
@@ -28,6 +32,7 @@ class Receiver:
 
         class Server(SMTP):
             def connection_made(self, transport):
+                receiver._transports.append(transport)
                 if transport.get_extra_info("sslcontext") is None:
                     receiver.connections += 1
                 super().connection_made(transport)
@@ -53,6 +58,12 @@ class Receiver:
         right = (data.login, data.password) == (RELAY_USER.encode(), RELAY_PASSWORD.encode())
         return AuthResult(success=right, handled=False)
 
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name = hostname
+        lines = [f"250-SIZE {self.size}" if line.startswith("250-SIZE") else line for line in responses]
+        offered = [line for line in lines[1:-1] if line[4:].partition(" ")[0] not in self.lacks]
+        return [lines[0], *offered, lines[-1]]
+
     async def handle_RCPT(self, server, session, envelope, address, options):
         with self._lock:
             self.asked[address] += 1
@@ -75,6 +86,11 @@ class Receiver:
         """The octets of what this recipient got, one item for each time."""
         with self._lock:
             return [content for _, recipients, content in self.messages if recipient in recipients]
+
+    def hang_up(self):
+        """Close every connection."""
+        for transport in self._transports:
+            self._controller.loop.call_soon_threadsafe(transport.close)
 
     def start(self):
         self._controller.start()

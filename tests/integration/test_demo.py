@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.gateway import SCRIPTS, queued_id, wait_for
-from tests.integration.test_submission import tool
+from tests.integration.tools import tool
 
 
 class Demo:

@@ -11,6 +11,7 @@ def test_random_kills_lose_nothing(tmp_path):
     assert result.corrupt == 0, result
     assert result.unexplained == 0, result
     assert result.phantoms <= 4 * result.rounds, result  # the client died with its connection, after its final dot
+    assert result.reported > 5 and result.reported_twice == 0, result
     assert result.slowest_start < 15, result
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import smtplib
 import socket
 import ssl
@@ -14,6 +12,7 @@ import time
 import pytest
 
 from tests.integration.gateway import Gateway, queued_id, send, wait_for
+from tests.integration.tools import tool
 
 CONTENT = b"From: a@example.com\r\nTo: b@example.net\r\nSubject: Hello\r\n\r\n..dots\r\n.\r\nfine\r\n"
 
@@ -30,16 +29,6 @@ def gateway(tmp_path_factory):
 @pytest.fixture(params=["smtp", "alternative", "mx", "smtps"])
 def port(request, gateway):
     return getattr(gateway, request.param)
-
-
-def tool(name):
-    """The path of a foreign program; without it the test is skipped, or fails where all of them have to be there."""
-    path = shutil.which(name)
-    if path is None:
-        if os.environ.get("SMTPETER_REQUIRE_TOOLS"):
-            pytest.fail(f"{name} is not installed")
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 def test_a_message_is_taken_on_every_port_and_comes_out_as_it_went_in(gateway, port):
