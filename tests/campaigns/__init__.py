@@ -1,0 +1,18 @@
+"""Proofs that take longer than a test may: ``python -m tests.campaigns.NAME``, and a short form of each within pytest.
+
+Those of the protocols take ``--seed``, ``--first``, ``--count`` and ``--jobs``, print one line that sums up, and end
+with status 1 where they found something, with what is needed to see it again.  Times are for all of it on two cores.
+
+=================  ==========================================================================  ===========
+sessions           every reply, message and ending of 1,000,000 sessions is as in the model     8 minutes
+smuggling          no string of CR, LF, NUL and dot, however cut, makes two messages of one     1 minute
+smuggling_real     nor does it through a real server on all its ports to a real next hop        1 minute
+stuffing           1,000,000 contents go out and come in again unchanged, however cut           2 minutes
+fuzz_server        10,000,000 lines of anything: no failure, no bad reply, no growth, no stall  5 minutes
+fuzz_client        1,000,000 lines of answers of any kind: each transaction ends as it must     1 minute
+syntax             100,000 addresses, logins, encoded words, headers; time grows with size      1 minute
+=================  ==========================================================================  ===========
+
+``reference`` is the model of a session, ``vocabulary`` what is said to both, ``reading`` how receivers read, ``wire`` a
+connection in memory.  The other modules tell in their own words what they are for.
+"""
