@@ -9,7 +9,6 @@ takes, then at parts of that rate.  The syncs are counted by strace, in a run of
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import statistics
@@ -18,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from run import FIRST_PORT, Work, build_client, load
+from run import FIRST_PORT, Work, build_client, keep, load
 from servers import Smtpeter
 
 SESSIONS = 50
@@ -29,17 +28,17 @@ TRACE = ("strace", "--seccomp-bpf", "-f", "-c", "-e", "trace=fsync,fdatasync", "
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5, help="how long each part lasts")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--json", type=Path, help="add the figures to this file")
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="smtpeter-bench-"))
     try:
         client = build_client(directory)
-        figures = {"pace": pace(client, directory / "pace", arguments.seconds)}
-        figures["sync"] = [count_syncs(client, directory / "sync")]
+        lines = pace(client, directory / "pace", arguments.seconds)
+        syncs = count_syncs(client, directory / "sync")
     finally:
         shutil.rmtree(directory)
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1))
+        keep(arguments.json, {"pace": lines, "syncs": syncs})
 
 
 def pace(client: Path, directory: Path, seconds: float) -> list[dict[str, float]]:

@@ -1,6 +1,6 @@
 """How fast mail is accepted and delivered, beside Postfix and aiosmtpd in the same run.
 
-    python bench/run.py [--rounds 5] [--only NAME]
+    python bench/run.py [--rounds 5] [--only NAME] [--json FILE]
 
 The server has one core, the client (and the next hop) the other; the servers take turns, and medians and ratios are
 what counts.  It needs a C compiler with OpenSSL's headers, root, and the Debian packages that ``postfix.py`` names.
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 from servers import CLIENT_CORE, HERE, Aiosmtpd, Postfix, Server, Sink, Smtpeter
@@ -128,7 +128,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="run only the works whose name has this in it")
+    parser.add_argument("--json", type=Path, help="add the figures to this file")
     arguments = parser.parse_args()
+    figures: dict[str, dict[str, Figures]] = {}
     directory = Path(tempfile.mkdtemp(prefix="smtpeter-bench-"))
     directory.chmod(0o755)
     client = build_client(directory)
@@ -137,24 +139,39 @@ def main() -> None:
         for relay in (False, True):
             works = [work for work in WORKS if arguments.only in work.name and work.relay == relay]
             if works:
-                run_all(client, directory / ("relay" if relay else "accept"), works, arguments.rounds, relay=relay)
+                place = directory / ("relay" if relay else "accept")
+                figures |= run_all(client, place, works, arguments.rounds, relay=relay)
     finally:
         shutil.rmtree(directory)
+    if arguments.json:
+        works_by_name = {work: {name: each._asdict() for name, each in by.items()} for work, by in figures.items()}
+        keep(arguments.json, {"works": works_by_name})
 
 
-def run_all(client: Path, directory: Path, works: list[Work], rounds: int, *, relay: bool) -> None:
-    """Works that the same servers do."""
+def keep(path: Path, figures: dict[str, Any]) -> None:
+    """Add figures to those that a file has."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | figures, indent=1) + "\n")
+
+
+def run_all(
+    client: Path, directory: Path, works: list[Work], rounds: int, *, relay: bool
+) -> dict[str, dict[str, Figures]]:
+    """Works that the same servers do; their medians by work and server."""
+    results = {}
     directory.mkdir(mode=0o755)
     sink = Sink(SINK_PORT) if relay else None
     servers = start_servers(directory, relay=sink.address if sink else None)
     try:
         for work in works:
-            show(work, compare(client, servers, work, rounds))
+            results[work.name] = compare(client, servers, work, rounds)
+            show(work, results[work.name])
     finally:
         for server in servers:
             server.stop()
         if sink is not None:
             sink.stop()
+    return results
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from twisted.internet.defer import succeed
 
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.clock import WallClock
+from smtpeter.intake.heading import HeaderRoom
 from smtpeter.intake.message import IncomingMessage, MessagePolicy
 from smtpeter.mime.trace import Origin
 from smtpeter.model.account import Account, AccountState
@@ -28,7 +29,8 @@ from smtpeter.model.ids import ENTROPY_BYTES, make_submission_id
 from smtpeter.model.reply import Reply
 from smtpeter.model.submission import Content, Submission
 from smtpeter.smtp import events
-from smtpeter.smtp.server import RECIPIENT_OK, SENDER_OK, START_DATA, ServerSession, SessionLimits
+from smtpeter.smtp.answers import RECIPIENT_OK, SENDER_OK, START_DATA
+from smtpeter.smtp.server import ServerSession, SessionLimits
 from smtpeter.store.opening import open_for_command
 from smtpeter.store.sqlite.enqueue import Enqueue
 
@@ -97,7 +99,7 @@ def session() -> Callable[[], object]:
             server.receive(segment)
             while (event := server.next_event()) is not None:
                 kind = type(event)
-                if kind is not events.ContentEvent:
+                if kind not in (events.ContentEvent, events.TurnOverEvent):
                     server.reply(answers.get(kind, done))
             server.take_output()
 
@@ -108,10 +110,12 @@ def message() -> Callable[[], object]:
     """Id, header, trace fields, checksum."""
     envelope = Envelope("sender1@example.com", (Recipient("rcpt1@example.net", "example.net"),))
 
+    room = HeaderRoom()
+
     def take() -> None:
         now = time.time()
         id = make_submission_id(int(now * 1000), os.urandom(ENTROPY_BYTES))
-        incoming = IncomingMessage(id, now, envelope, ORIGIN, Submitter(), Spool(), POLICY)  # type: ignore[arg-type]
+        incoming = IncomingMessage(id, now, envelope, ORIGIN, Submitter(), Spool(), POLICY, room)  # type: ignore[arg-type]
         incoming.write(MESSAGE)
         incoming.finish()
 
