@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Callable
 from typing import Any
@@ -60,8 +61,9 @@ class Ports:
 
 def _with_backlog(description: str) -> str:
     """An endpoint description with room for more than the 50 connections that Twisted lets wait."""
-    kind = description.partition(":")[0].strip()
-    if kind not in ("tcp", "tcp6", "unix") or "backlog=" in description:
+    parts = re.split(r"(?<!\\):", description)
+    unnamed = [part for part in parts if "=" not in part]  # of TCP and Unix endpoints alike, the third is the backlog
+    if parts[0].strip() not in ("tcp", "tcp6", "unix") or "backlog=" in description or len(unnamed) > 3:
         return description
     return f"{description}:backlog={BACKLOG}"
 

@@ -183,6 +183,8 @@ class Gateway(Service):
                 self._log.info(
                     "{count} recipients were interrupted and are due again", event="recovered", count=recovered
                 )
+            # Here, for what fails here gives up the store, and can be tried again.
+            self._tls = self._tls or self._own_certificate()
 
         self._store = open_for_server(
             settings.store.url,
@@ -197,8 +199,8 @@ class Gateway(Service):
 
     def _furnish(self, keys: KeyRing) -> None:
         """Put the rooms together."""
-        settings, clock, reactor, store = self._settings, self._clock, self._reactor, self._store
-        self._tls = tls = self._tls or self._own_certificate()
+        settings, clock, reactor, store, tls = self._settings, self._clock, self._reactor, self._store, self._tls
+        assert tls is not None, "the store was opened"
         self._metrics.gauge(
             "certificate_expires", "When the certificate in use ends, in seconds since 1970", "hostname", self._expiry
         )

@@ -32,6 +32,10 @@ from smtpeter.service import Gateway, refuse_what_cannot_run
 from smtpeter.settings import DEFAULT_FILE, Settings, load
 from smtpeter.systemd import tell_systemd
 
+LOG_SIZE = 10_000_000
+LOG_FILES = 50
+"""How large a log file of ours becomes, in octets, and how many older ones are kept."""
+
 _log = Logger()
 
 
@@ -152,7 +156,7 @@ def _make_observer(settings: Settings, twistd: Mapping[str, Any], reactor: Any) 
         return make_observer(settings.log.format, sys.stdout)
     path = Path(file or "twistd.log").absolute()
     with acting_as_owner(path.parent):  # or a server that gives up root's rights could not begin a new one
-        out = LogFile.fromFullPath(str(path))
+        out = LogFile.fromFullPath(str(path), rotateLength=LOG_SIZE, maxRotatedFiles=LOG_FILES)
     if not signal.getsignal(signal.SIGUSR1):  # as twistd has it
         signal.signal(signal.SIGUSR1, lambda number, frame: reactor.callFromThread(out.rotate))
     return make_observer(settings.log.format, out)

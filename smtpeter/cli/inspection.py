@@ -25,7 +25,7 @@ from smtpeter.locations import parse_relay
 from smtpeter.ownership import acting_as_owner, refuse_what_is_closed
 from smtpeter.service import refuse_what_cannot_run
 from smtpeter.settings import Settings
-from smtpeter.store.opening import database_path
+from smtpeter.store.opening import bound_fingerprint, database_path
 
 _RENEW_DAYS = 14
 _DAY = 86400.0
@@ -144,12 +144,22 @@ def _inspect_data_directory(settings: Settings) -> Iterator[str]:
 
 def _inspect_keys(settings: Settings) -> Iterator[str]:
     try:
-        if settings.keys.file.exists() or settings.store.is_made:
-            load_or_create(settings.keys.file, create=False)
+        if not settings.keys.file.exists() and not settings.store.is_made:
+            return
+        fingerprint = load_or_create(settings.keys.file, create=False).fingerprint
     except OSError as error:
         yield f"keys.file: {settings.keys.file} cannot be read: {error.strerror}"
+        return
     except ConfigError as error:
         yield f"keys.file: {error}"
+        return
+    try:
+        bound = bound_fingerprint(settings.store.sqlite_file) if settings.store.sqlite_file else None
+    except ConfigError as error:
+        yield str(error)
+    else:
+        if bound not in (None, fingerprint):
+            yield f"keys.file: {settings.keys.file} is not the keys file of this store"
 
 
 def _inspect_store(settings: Settings) -> Iterator[str]:

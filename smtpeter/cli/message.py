@@ -76,7 +76,8 @@ def raw(installation: Installation, id: str, as_json: bool) -> None:
         except KeyError:
             raise NotPossible(f"the content of {id} is no longer kept (see [retention])") from None
     # The same conversion gives the same octets: what was sent in another form is not kept twice.
-    seven_bit = not others and any(event.data.get("converted") == "7bit" for event in events)
+    forms = [event.data.get("converted") for event in events if event.data.get("state") == "end"]
+    seven_bit = not others and forms[-1:] == ["7bit"]
     octets = convert(octets, eight_bit=not seven_bit)
     if as_json:
         print_json({"id": id, "base64": base64.b64encode(octets).decode("ascii")})

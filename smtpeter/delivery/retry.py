@@ -104,8 +104,6 @@ def _settle(
         return _fail(recipient, attempts, outcome, now, expired=True)
     data = _describe(recipient, outcome)
     data["next_attempt"] = format_time(due)
-    if doubtful:
-        data["possible_duplicate"] = True
     return Settlement(number, RecipientState.DUE, attempts, due, Event(EventKind.DEFERRAL, now, data), duplicate)
 
 
@@ -130,4 +128,6 @@ def _describe(recipient: LeasedRecipient, outcome: Outcome) -> dict[str, Any]:
     }
     if outcome.seven_bit:
         data["converted"] = "7bit"
+    if outcome.kind is OutcomeKind.IN_DOUBT or recipient.possible_duplicate:
+        data["possible_duplicate"] = True
     return data

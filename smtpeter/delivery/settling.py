@@ -88,6 +88,8 @@ class Settler:
             self._aside_timer = None
         if not self._unsettled and not self._writing:
             return succeed(None)
+        if self._timer is not None:
+            self._timer.reset(0)  # whatever is left unwritten is sent twice
         self._drained = Deferred(lambda deferred: self._give_up())
         return self._drained
 
@@ -117,7 +119,8 @@ class Settler:
         self._writing = ()
         if not left and self._wait:
             self._log.info("storage: outcomes are written again", event="storage")
-        self._wait = min(LONGEST_WAIT, self._wait * 2 or FIRST_WAIT) if left else 0.0
+        longest = LONGEST_WAIT if self._drained is None else FIRST_WAIT
+        self._wait = min(longest, self._wait * 2 or FIRST_WAIT) if left else 0.0
         self._unsettled = [*left, *self._unsettled]
         if self._unsettled:
             self._timer = self._timers.callLater(self._wait, self._start)

@@ -196,7 +196,7 @@ class SmtpProtocol(Protocol):
 
     def _pump(self) -> None:
         """Take events until the session has none; then send what has gathered, in one write."""
-        if self._pumping or self._lost or self._choked or self._handshaking or self._turn is not None:
+        if self._pumping or self._lost or self._choked or self._handshaking:
             return
         self._pumping = True
         session = self._session

@@ -73,15 +73,15 @@ def convert(content: bytes, *, eight_bit: bool) -> bytes:
     parts = scan(content)
     if parts is None or _DKIM_SIGNATURE.search(content, 0, parts[0].header_end):
         return content
-    pieces: list[bytes] = []
-    position = 0
+    pieces: list[bytes | memoryview] = []
+    position, whole = 0, memoryview(content)  # a copy of what stays would keep other threads waiting
     for start, end, new in _edits(content, parts, eight_bit):
-        pieces.append(content[position:start])
+        pieces.append(whole[position:start])
         pieces += new
         position = end
     if not pieces:
         return content
-    pieces.append(content[position:])
+    pieces.append(whole[position:])
     return b"".join(pieces)
 
 
@@ -133,7 +133,7 @@ def _encode_leaf(content: bytes, part: Part, delimiters: frozenset[bytes]) -> tu
     if composite:
         return "", None  # RFC 2046 section 5.2.1: no encoding may be put on it
     if part.encoding == "quoted-printable":
-        octets = a2b_qp(content[part.body : part.end])
+        octets = b"".join(map(a2b_qp, _quoted_pieces(content, part.body, part.end)))
         start, end = 0, len(octets)
     elif part.encoding in IDENTITIES:
         octets, start, end = content, part.body, part.end
@@ -214,6 +214,17 @@ def _line_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
             cut = octets.rfind(b"\n", start, cut) + 1 or cut
         yield octets[start:cut]
         start = cut
+
+
+def _quoted_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Pieces of quoted-printable, none of which ends within a ``=XX`` or a soft line break."""
+    left = b""
+    for piece in _line_pieces(octets, start, end):
+        piece = left + piece
+        cut = piece.rfind(b"=", -2)
+        left = piece[cut:] if cut >= 0 and not piece.endswith(b"\n") else b""
+        yield piece[: len(piece) - len(left)]
+    yield left
 
 
 def _delimiters_around(parts: Sequence[Part], part: Part) -> frozenset[bytes]:

@@ -171,8 +171,11 @@ class _Scanner:
     def _next_delimiter(self, start: int) -> _Delimiter | None:
         content, boundaries = self._content, self._boundaries
         for at in self._lines_with_dashes(start) if boundaries else ():
-            line_end = content.find(b"\r\n", at + 4)
-            line_end = len(content) if line_end < 0 else line_end
+            line_end = content.find(b"\r\n", at + 4, at + 4 + _WINDOW)
+            if line_end < 0:
+                if len(content) - at > _WINDOW:
+                    continue  # no delimiter has such a line
+                line_end = len(content)
             text = content[at + 4 : line_end].rstrip(b" \t")
             owner = boundaries.get(text)
             if owner is not None:

@@ -72,7 +72,7 @@ class ServerSession:
         self._closed = False
         self._data: DataDecoder | None = None
         self._authentication = Authentication()
-        self._tls_pending = False
+        self._tls_pending = self._rcpt_tried = False
         self._queued: list[Event] = []
         self._errors = self._junk = self._auth_failures = self._worked = 0
         self._reverse_path: str | None = None
@@ -154,7 +154,6 @@ class ServerSession:
         if not self._closed:
             self._closed = True
             self._waiting = self._data = None
-            self._authentication.give_up()
             self._queued.clear()
             self._input.take_all()
             self._send(reply)
@@ -355,6 +354,7 @@ class ServerSession:
     def _rcpt(self, argument: str) -> Event | None:
         if self._reverse_path is None:
             raise Refusal(503, "5.5.1", "Issue MAIL first")
+        self._rcpt_tried = True
         if not self.authenticated:
             # Only the listener for returned mail comes here, and what it may take needs a return address of ours.
             raise Refusal(530, "5.7.0", answers.AUTH_REQUIRED.text if self.encrypted else answers.TLS_REQUIRED.text)
@@ -374,7 +374,7 @@ class ServerSession:
     def _data_command(self, argument: str) -> Event | None:
         if argument:
             raise Refusal(501, "5.5.4", "DATA takes no argument")
-        if self._reverse_path is None:
+        if self._reverse_path is None or not self._rcpt_tried:
             raise Refusal(503, "5.5.1", "Issue MAIL and RCPT first")
         if not self._recipients:
             raise Refusal(554, "5.5.1", "No valid recipients")
@@ -445,3 +445,4 @@ class ServerSession:
     def _end_transaction(self) -> None:
         self._reverse_path = None
         self._recipients = []
+        self._rcpt_tried = False

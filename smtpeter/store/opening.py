@@ -229,6 +229,28 @@ def prepare_database(path: Path, clock: IClock, for_server: bool = True) -> None
             os.close(lock)
 
 
+def bound_fingerprint(path: Path) -> str | None:
+    """Of the keys that a store was made with; None where it cannot be told.  Nothing is changed, no file is made.
+
+    :raises ConfigError: where it is no database at all.
+    """
+    # Without a log nobody has it open, and SQLite would make one to read with.
+    how = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=_COMMAND_WAITS)
+    except (OSError, sqlite3.Error):
+        return None
+    try:
+        row = connection.execute("SELECT value FROM setting WHERE name = 'keys'").fetchone()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise ConfigError(f"store.url: {path} is not a database") from error
+        return None
+    finally:
+        connection.close()
+    return None if row is None else str(row[0])
+
+
 def _cannot(error: OSError | sqlite3.Error, text: str) -> Exception:
     """Trouble that may pass by itself, or else what somebody has to change."""
     if isinstance(error, OSError):

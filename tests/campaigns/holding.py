@@ -67,6 +67,8 @@ ATTACKS = {
     "1,000 fields of 9 lines": DATA + (b"bcc:" + b"a\r\n " * 8 + b"\r\n") * 999 + b"\r\n.\r\n",
     "10,000 lines of one field": DATA + b"subject:" + b"a\r\n " * 9990 + b"\r\n.\r\n",
     "one line of header": header(b"a" * 60_000 + b":\r\n"),
+    "long names of controls": header(b"x-smtpeter-" + b"a" * 60_000 + b":\r\n"),
+    "long names without a colon": header(b"x-smtpeter-" + b"a" * 60_000 + b"\r\n"),
     "white space before the colon": header(b"received" + b" " * 60_000 + b"x\r\n"),
     "a body that begins at once": DATA + b"\xff" * 400_000 + b"\r\n.\r\n",
 }

@@ -3,9 +3,9 @@
 RFC 5321 (commands, their order, transparency, limits), 3207 (STARTTLS), 4954 and 4616 (AUTH), 2034 (enhanced codes),
 1870, 6152, 6531 and 3461 (parameters).  Where these leave a choice, the model makes the one that is promised:
 
-* codes: 530 5.7.0 where TLS or AUTH is missing, 538 5.7.11 for AUTH without TLS, 554 5.5.1 for DATA without
-  recipients and for TLS in TLS, 550 5.5.2 for a message with a bare CR, LF or NUL, 452 4.5.3 for a recipient too
-  many;
+* codes: 530 5.7.0 where TLS or AUTH is missing, 538 5.7.11 for AUTH without TLS, 554 5.5.1 for DATA when
+  every recipient was refused and for TLS in TLS, 550 5.5.2 for a message with a bare CR, LF or NUL, 452 4.5.3 for a
+  recipient too many;
 * the session ends with 421 4.7.0 at once after ``errors`` refusals of class 5 since the last message, after
   ``auth_failures`` replies 535, with the first of more than ``junk_commands`` commands since the last message that
   bring no mail nearer, and where anything follows STARTTLS; with 221 2.7.0 for a web client;
@@ -36,7 +36,7 @@ class Reference:
         self._data = None  # octets of the message so far, with the CRLF of the DATA line in front
         self._auth = None  # the SASL responses so far, after the mechanism
         self._hello = self._logged_in = False
-        self._sender, self._recipients = None, []
+        self._sender, self._recipients, self._rcpt_tried = None, [], False
         self._errors = self._failures = self._junk = 0
 
     def receive(self, octets):
@@ -82,7 +82,7 @@ class Reference:
             self._say(reply)
 
     def _reset(self):
-        self._sender, self._recipients = None, []
+        self._sender, self._recipients, self._rcpt_tried = None, [], False
 
     # --- lines ---
 
@@ -211,6 +211,7 @@ class Reference:
     def _rcpt_command(self, argument):
         if self._sender is None:
             return self._say("503 5.5.1")
+        self._rcpt_tried = True
         if not self._logged_in:
             return self._say("530 5.7.0")
         meaning = RCPT[argument]
@@ -224,7 +225,7 @@ class Reference:
     def _data_command(self, argument):
         if argument:
             return self._say("501 5.5.4")
-        if self._sender is None:
+        if self._sender is None or not self._rcpt_tried:
             return self._say("503 5.5.1")
         if not self._recipients:
             return self._say("554 5.5.1")

@@ -256,6 +256,7 @@ def test_after_a_crash_what_was_marked_in_doubt_is_held(engine: Engine) -> None:
     (event,) = engine.wait(engine.store.journal.of_submission(taken.id, 2))[1:]
     assert event.kind is EventKind.HELD
     assert event.data["description"]
+    assert event.data["possible_duplicate"]
 
 
 def test_a_lease_that_nobody_has_in_hand_ends_with_its_time(engine: Engine) -> None:

@@ -99,9 +99,14 @@ def test_every_port_is_bound_and_answers(running):
 
 
 def test_many_connections_may_wait_unless_the_endpoint_says_how_many(settings):
-    listen = Listen(("tcp:2525", "tcp:2526:backlog=7"), (), (), (), ())
+    listen = Listen(("tcp:2525", "tcp:2526:backlog=7", "tcp:2527:127.0.0.1:8", r"tcp:2528:\:\:1"), (), (), (), ())
     running = Running(replace(settings, listen=listen)).start()
-    assert [(number, backlog) for number, _, backlog, _ in running.reactor.tcpServers] == [(2525, 1024), (2526, 7)]
+    assert [(number, backlog) for number, _, backlog, _ in running.reactor.tcpServers] == [
+        (2525, 1024),
+        (2526, 7),
+        (2527, 8),
+        (2528, 1024),
+    ]
     running.stop()
 
 
@@ -272,6 +277,27 @@ def test_what_is_found_wrong_while_the_store_is_waited_for_is_told_until_it_is_m
             running.reactor.advance(START_INTERVAL)
     assert running.ready == 1
     assert len([event for event in events if event.get("event") == "storage"]) == 3
+    running.stop()
+
+
+def test_a_certificate_that_cannot_be_written_yet_does_not_keep_the_store_from_the_next_attempt(settings, monkeypatch):
+    locked, full = [StorageUnavailable("locked")], [OSError(28, "No space left on device")]
+
+    def recover(store):
+        return fail(locked.pop()) if locked else succeed(0)
+
+    def ensure(*arguments):
+        if full:
+            raise full.pop()
+        return ensure_certificate(*arguments)
+
+    monkeypatch.setattr("smtpeter.store.sqlite.queue.QueueStore.recover", recover)
+    running = Running(settings).start()
+    monkeypatch.setattr("smtpeter.service.ensure_certificate", ensure)
+    running.reactor.advance(START_INTERVAL)
+    assert running.ready == 0 and not full
+    running.reactor.advance(START_INTERVAL)
+    assert running.ready == 1
     running.stop()
 
 

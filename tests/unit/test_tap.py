@@ -152,6 +152,17 @@ def test_a_signal_rotates_the_file(tmp_path, rotation):
     assert "before" not in (tmp_path / "my.log").read_text()
 
 
+def test_no_more_than_so_many_log_files_are_kept(tmp_path, monkeypatch, rotation):
+    """Whoever connects makes us write a line, and must not fill the disk; to rename thousands of files takes long."""
+    monkeypatch.setattr(tap, "LOG_SIZE", 100)
+    monkeypatch.setattr(tap, "LOG_FILES", 3)
+    observer = _make_observer(Settings(), {"logfile": str(tmp_path / "my.log")}, None)
+    for number in range(50):
+        observer({"log_format": f"line {number}", "log_time": 1e9})
+    assert {path.name for path in tmp_path.iterdir()} == {"my.log", "my.log.1", "my.log.2", "my.log.3"}
+    assert "line 49" in (tmp_path / "my.log").read_text() + (tmp_path / "my.log.1").read_text()
+
+
 def test_a_log_is_for_our_eyes_only_but_keeps_the_mode_that_it_was_given(config, tmp_path, monkeypatch, rotation):
     options = Options()
     options.parseOptions(["--config", config('[delivery]\nmode = "capture"')])

@@ -52,7 +52,7 @@ class Checkpointer:
                     connection = self._connect()
                 _busy, pages, _moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 self._long = pages > LONG_LOG
-            except sqlite3.Error:
+            except (sqlite3.Error, MemoryError):
                 # Nothing is lost: what is committed is in the log, and the next round tries again.
                 _close(connection)
                 connection = None
@@ -63,5 +63,5 @@ def _close(connection: sqlite3.Connection | None) -> None:
     if connection is not None:
         try:
             connection.close()
-        except sqlite3.Error:
+        except (sqlite3.Error, MemoryError):
             pass

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from typing import Any
 
+from smtpeter.errors import StoreDamaged
 from smtpeter.model.delivery import Job, LeasedRecipient
 from smtpeter.model.event import EventKind
 from smtpeter.model.ids import recipient_id
@@ -95,9 +97,21 @@ def _job(
     rows: list[tuple[int, str, str, str | None, str | None, int, int]],
     inline: int,
 ) -> Job:
-    (account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, data) = connection.execute(
-        _SUBMISSION, (inline, submission)
-    ).fetchone()
+    row = connection.execute(_SUBMISSION, (inline, submission)).fetchone()
+    try:
+        return _make_job(submission, lease, lease_until, row, rows)
+    except (TypeError, ValueError) as error:
+        raise StoreDamaged(f"what is stored of {submission} cannot be understood: {error}") from error
+
+
+def _make_job(
+    submission: str,
+    lease: int,
+    lease_until: float,
+    row: tuple[Any, ...],
+    rows: list[tuple[int, str, str, str | None, str | None, int, int]],
+) -> Job:
+    account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, data = row
     return Job(
         submission,
         lease,
@@ -240,7 +254,10 @@ def _void(connection: sqlite3.Connection, rows: Sequence[tuple[str, int, int, st
     held = sorted((submission, number) for submission, number, _, _, _, in_doubt in rows if in_doubt)
     again = [(min(due, now), submission, number) for submission, number, _, _, due, in_doubt in rows if not in_doubt]
     connection.executemany(f"{_END_LEASE}, state = {HELD} WHERE submission = ? AND number = ?", held)
-    reason = {"description": "the attempt was cut off after the final dot and before the answer"}
+    reason = {
+        "description": "the attempt was cut off after the final dot and before the answer",
+        "possible_duplicate": True,
+    }
     insert_events(connection, [(now, EventKind.HELD, submission, number, reason) for submission, number in held])
     connection.executemany(f"{_END_LEASE}, state = {DUE}, due = ? WHERE submission = ? AND number = ?", again)
     became_due(connection, _earliest([(domain, min(due, now)) for _, _, _, domain, due, doubt in rows if not doubt]))

@@ -89,6 +89,8 @@ def translate(error: Exception) -> Exception:
     """Trouble of the store as our own error; what is a fault of the program stays what it is."""
     if isinstance(error, MemoryError):
         return StorageUnavailable("out of memory")
+    if _is_no_text(error):
+        return StoreDamaged(str(error).partition(" with text ")[0])
     code = getattr(error, "sqlite_errorcode", None)
     if not isinstance(error, sqlite3.Error) or code is None or code & 0xFF not in _TROUBLE:
         return error
@@ -102,6 +104,12 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether one part of the database cannot be read, which says nothing of the others."""
     code = error.sqlite_errorcode
     return code & 0xFF == sqlite3.SQLITE_CORRUPT or code in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
+
+
+def _is_no_text(error: Exception) -> bool:
+    """Whether a text that was read is no UTF-8, as all that we write is.  SQLite does not look at it, and Python gives
+    the error no code."""
+    return isinstance(error, sqlite3.OperationalError) and str(error).startswith("Could not decode to UTF-8")
 
 
 def is_trouble(error: Exception) -> bool:

@@ -75,13 +75,12 @@ class Detour:
     async def _each(
         self, keys: Iterable[Key], do: Callable[[sqlite3.Connection, Key], Any], state: int, now: float
     ) -> list[Any]:
-        """What came of those with which it could be done."""
+        """What came of those with which it could be done.  Others wait, where it was not damage."""
         results = await self._write_all(keys, do)
-        broken = {key: value for key, well, value in results if not well}
-        for key, failure in broken.items():
-            if failure.check(StoreDamaged) is None:
-                failure.raiseException()
-            self._avoided[key] = now + AVOIDED
+        done = [value for _, well, value in results if well]
+        failures = {key: value for key, well, value in results if not well}
+        broken = {key: failure for key, failure in failures.items() if failure.check(StoreDamaged) is not None}
+        self._avoided |= dict.fromkeys(broken, now + AVOIDED)
         held = await self._write_all(broken, lambda connection, key: claim.hold_one(connection, *key, state, now))
         for (submission, number), well, value in held:
             self._log.error(
@@ -92,7 +91,10 @@ class Detour:
                 what="and held" if well and value else "and cannot even be held",
                 reason=broken[submission, number].getErrorMessage(),
             )
-        return [value for _, well, value in results if well]
+        for key, failure in failures.items():
+            if key not in broken and not done:  # else what was claimed would be lost with its answer
+                failure.raiseException()
+        return done
 
     async def _write_all(
         self, keys: Iterable[Key], do: Callable[[sqlite3.Connection, Key], Any]

@@ -76,7 +76,7 @@ class Writer:
         if self._connection is not None:
             try:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, MemoryError) as error:
                 self._drop_if_trouble(error)
 
     def close(self) -> None:

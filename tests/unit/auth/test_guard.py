@@ -116,6 +116,13 @@ def test_attack_many_guesses_at_once_from_one_address(guarded, login):
     assert guarded.seconds(login.public, "wrong")[1] is not Refusal
 
 
+def test_who_is_put_off_because_too_many_passwords_are_checked_hears_it_late(guarded, door, alice):
+    door.hold = True
+    for number in range(20):
+        guarded.login(f"nobody{number}@example.com", "wrong").addErrback(lambda failure: None)
+    assert guarded.seconds("alice@example.com", PASSWORD) == (BUSY_DELAY, Refusal)
+
+
 def test_a_network_of_ipv6_counts_as_one_address(guarded, login):
     for number in range(FREE):
         guarded.seconds(f"nobody{number}", "wrong", f"2001:db8::{number}")

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from smtpeter.auth.certificate import ensure_certificate
+from smtpeter.auth.keys import load_or_create
 from smtpeter.cli import inspection
 from smtpeter.cli.endpoints import loopback_of, tcp_addresses
 from smtpeter.cli.main import smtpeter
@@ -144,6 +145,26 @@ def test_the_keys_file_is_for_our_eyes_only(check, gateway):
     (gateway.data_dir / "keys.toml").chmod(0o644)
     (problem,) = check()["problems"]
     assert problem.startswith("keys.file")
+
+
+def test_the_keys_file_of_another_store(check, gateway):
+    gateway.add_account()
+    assert check()["ok"]
+    before = sorted(gateway.data_dir.iterdir())
+    (gateway.data_dir / "keys.toml").unlink()
+    load_or_create(gateway.data_dir / "keys.toml")
+    (problem,) = check()["problems"]
+    assert problem.startswith("keys.file")
+    assert "not the keys file of this store" in problem
+    assert sorted(gateway.data_dir.iterdir()) == before, "nothing is made"
+
+
+def test_a_store_that_is_no_database(check, gateway):
+    gateway.add_account()
+    (gateway.data_dir / "smtpeter.db").write_bytes(b"something else\n" * 1000)
+    (problem,) = check()["problems"]
+    assert problem.startswith("store.url")
+    assert "is not a database" in problem
 
 
 def test_data_dir_for_all_eyes_is_warned_about(check, gateway):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 
 from smtpeter.delivery.agent import SMALL
 from smtpeter.model.delivery import OutcomeKind, RecipientState
@@ -167,9 +167,17 @@ def test_one_message_that_breaks_connections_holds_up_no_other() -> None:
     assert bench.states(*(job.submission for job in jobs)) == [DELIVERED] * 50
 
 
-@pytest.mark.parametrize("connect", [None, ConnectionRefusedError(), OSError("No route to host")])
-def test_no_connection_at_all(connect: Any) -> None:
-    """Refused, unreachable, or swallowed by a filter: everything is put off, at one try a pause."""
+@pytest.mark.parametrize(
+    ("connect", "status"),
+    [
+        (None, "4.4.1"),
+        (ConnectionRefusedError(), "4.4.1"),
+        (OSError("No route to host"), "4.4.1"),
+        (DNSLookupError("no results"), "4.4.3"),
+    ],
+)
+def test_no_connection_at_all(connect: Any, status: str) -> None:
+    """Refused, unreachable, swallowed by a filter or without an address: all is put off, at one try a pause."""
 
     def make() -> Any:
         if connect is None:
@@ -182,7 +190,7 @@ def test_no_connection_at_all(connect: Any) -> None:
         bench.run(35.0)
     assert bench.states(*(f"s{number}" for number in range(100))) == [DUE] * 100
     event = bench.settlements(submission="s0")[0].event
-    assert event is not None and (event.data["status"], event.data["state"]) == ("4.4.1", "connect")
+    assert event is not None and (event.data["status"], event.data["state"]) == (status, "connect")
     assert bench.network.tried <= 10
     assert not alarms(events)
 

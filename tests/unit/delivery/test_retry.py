@@ -83,12 +83,15 @@ def test_in_doubt_is_held_where_the_operator_wants_it() -> None:
     settlement = settle(OutcomeKind.IN_DOUBT, HOLDING, attempts=2)
     assert settlement[:3] == (1, RecipientState.HELD, 3)
     assert settlement.possible_duplicate
-    assert event_of(settlement) == (EventKind.HELD, FIELDS)
+    assert event_of(settlement) == (EventKind.HELD, {**FIELDS, "possible_duplicate": True})
 
 
 @pytest.mark.parametrize("kind", list(OutcomeKind))
 def test_what_may_have_arrived_once_stays_a_possible_duplicate(kind: OutcomeKind) -> None:
-    assert settle(kind, possible_duplicate=True).possible_duplicate
+    settlement = settle(kind, possible_duplicate=True)
+    assert settlement.possible_duplicate
+    if settlement.event:
+        assert settlement.event.data["possible_duplicate"] is True, "after a crash this is all that tells of it"
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.DEFERRED, OutcomeKind.IN_DOUBT])

@@ -619,6 +619,22 @@ def test_stopping_does_not_wait_for_ever() -> None:
     assert stopped == [None]
 
 
+def test_stopping_writes_outcomes_that_wait_for_a_store_that_is_well_again() -> None:
+    bench = Bench()
+    bench.agent.outcome = None
+    bench.queue.add(make_job())
+    bench.start()
+    bench.queue.trouble = StorageUnavailable("disk")
+    bench.agent.finish()
+    bench.run(20)
+    stopped = stop(bench)
+    bench.run(3)
+    bench.queue.trouble = None
+    bench.run(1.1)
+    assert stopped == [None]
+    assert bench.states("s1") == [RecipientState.DELIVERED]
+
+
 def test_stopping_before_anything_happened() -> None:
     bench = Bench().start()
     assert stop(bench) == [None]

@@ -184,7 +184,7 @@ def test_commands_before_ehlo(sent, reply):
     ("sent", "reply"),
     [
         (FROM, "503 5.5.1"),
-        (b"DATA\r\n", "554 5.5.1"),
+        (b"DATA\r\n", "503 5.5.1"),
         (AUTH, "503 5.5.1"),
         (b"RCPT TO:<b@example.net> SIZE=1\r\n", "555 5.5.4"),
         (b"RCPT TO:<>\r\n", "501 5.1.3"),

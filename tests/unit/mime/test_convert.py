@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+from binascii import a2b_qp
 from collections.abc import Iterator
 from email.message import Message
 from typing import Any
@@ -121,6 +122,22 @@ def test_a_message_without_a_header() -> None:
 def test_quoted_printable_that_holds_8_bit_octets() -> None:
     converted = down(message(b"caf=E9 \xe9=20\r\n" + LONG, "Content-Transfer-Encoding: quoted-printable\r\n"))
     assert leaves(converted) == [("text/plain", b"caf\xe9 \xe9 \r\n" + LONG)]
+
+
+@pytest.mark.parametrize("end", [b"=C3=A9" * 40_000, b"=C3=A9 =\r\n" * 40_000, b"caf\xe9=" * 40_000])
+def test_large_quoted_printable_is_decoded_in_pieces(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
+    sizes: list[int] = []
+
+    def decode(octets: bytes) -> bytes:
+        sizes.append(len(octets))
+        return a2b_qp(octets)
+
+    for shift in range(4):
+        body = LONG + b"\r\n" + b"x" * shift + end
+        monkeypatch.setattr("smtpeter.mime.convert.a2b_qp", decode)
+        converted = down(message(body, "Content-Transfer-Encoding: quoted-printable\r\n"))
+        assert leaves(converted) == [("text/plain", a2b_qp(body))]
+    assert max(sizes) < 65_536
 
 
 def test_base64_in_one_line() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smtpeter.model.reply import Reply
-from smtpeter.smtp.events import MailEvent, RecipientEvent
+from smtpeter.smtp.events import AuthEvent, MailEvent, RecipientEvent
 from tests.fakes.smtp_session import LIMITS, ScriptedSession, codes, in_data, ready
 
 MAIL = b"MAIL FROM:<a@a.test>\r\n"
@@ -84,6 +84,16 @@ def test_commands_without_mail():
 def test_endless_ehlo_is_junk_too():
     assert codes(ScriptedSession().send(b"EHLO client.test\r\n" * 101)) == ["250"] * 100 + ["421 4.7.0"]
     assert codes(ScriptedSession().send(b"HELO client.test\r\n" * 101)) == ["250"] * 100 + ["421 4.7.0"]
+
+
+def test_logins_that_are_put_off_again_and_again_are_junk():
+    scripted = ScriptedSession(limits=LIMITS._replace(junk_commands=4), withheld=(AuthEvent,))
+    scripted.send(b"EHLO client.test\r\n")
+    later = Reply(454, "4.7.0", "Later")
+    for expected in ["454 4.7.0"] * 3 + ["421 4.7.0"]:
+        scripted.send(b"AUTH PLAIN AHVzZXIAc2VjcmV0\r\n")
+        assert codes(scripted.answer(later)) == [expected]
+    assert scripted.closed == "junk commands"
 
 
 def test_a_taken_message_starts_the_count_of_junk_again():

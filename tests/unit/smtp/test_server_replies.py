@@ -133,8 +133,12 @@ def test_the_reply_tells_what_is_missing():
         (RCPT, ["503 5.5.1"]),
         (b"DATA\r\n", ["503 5.5.1"]),
         (MAIL + MAIL, ["250 2.1.0", "503 5.5.1"]),
-        (MAIL + b"DATA\r\n", ["250 2.1.0", "554 5.5.1"]),
+        (MAIL + b"DATA\r\n", ["250 2.1.0", "503 5.5.1"]),
         (MAIL + b"RCPT TO:<nobody@b.test>\r\nDATA\r\n", ["250 2.1.0", "550 5.1.1", "554 5.5.1"]),
+        (
+            MAIL + b"RCPT TO:<>\r\nRSET\r\n" + MAIL + b"DATA\r\n",
+            ["250 2.1.0", "501 5.1.3", "250 2.0.0", "250 2.1.0", "503 5.5.1"],
+        ),
         (MAIL + b"RCPT TO:<nobody@b.test>\r\n" + RCPT + b"DATA\r\n", ["250 2.1.0", "550 5.1.1", "250 2.1.5", "354"]),
         (MAIL + RCPT + b"DATA x\r\n", ["250 2.1.0", "250 2.1.5", "501 5.5.4"]),
         (MAIL + b"AUTH PLAIN\r\n", ["250 2.1.0", "503 5.5.1"]),

@@ -102,3 +102,13 @@ def test_what_errors_mean(name: str, expected: type[Exception]) -> None:
 
 def test_no_memory_is_temporary() -> None:
     assert type(translate(MemoryError())) is StorageUnavailable
+
+
+def test_a_text_that_is_none_is_damage_and_not_told(path: Path) -> None:
+    connection = connect(path)
+    with pytest.raises(sqlite3.OperationalError) as raised:
+        connection.execute("SELECT CAST(x'0a61e4' AS TEXT) AS address").fetchone()
+    connection.close()
+    translated = translate(raised.value)
+    assert type(translated) is StoreDamaged
+    assert str(translated) == "Could not decode to UTF-8 column 'address'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs
 
-from smtpeter.errors import ContentCorrupt, StoreDamaged
+from smtpeter.errors import ContentCorrupt, StorageUnavailable, StoreDamaged
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
 from smtpeter.model.submission import Content, Submission
+from smtpeter.store.content import ContentStore
+from smtpeter.store.sqlite import claim as leases
 from smtpeter.store.sqlite.detour import AVOIDED
 from tests.contract.engines import START, Direct, Engine, Threaded, claim, enqueue, settled
 
@@ -48,6 +51,24 @@ def test_a_flipped_octet_is_found_by_the_checksum(tmp_path: Path) -> None:
     assert read(engine, sound, contents[sound.id]) == sound.content.data
     with pytest.raises(ContentCorrupt):
         read(engine, broken, contents[broken.id])
+
+
+def test_content_that_somebody_made_text_is_found(tmp_path: Path) -> None:
+    engine = Direct(tmp_path)
+    broken, sound = messages(engine)
+    engine.wait(engine.store.close())
+    database = sqlite3.connect(engine.directory / "mail.db")
+    database.execute(
+        "UPDATE content SET data = CAST(data AS TEXT) WHERE number = (SELECT max(number) - 1 FROM content)"
+    )
+    database.commit()
+    database.close()
+    engine.open()
+    contents = {job.submission: job.content for job in claim(engine)}
+    assert read(engine, sound, contents[sound.id]) == sound.content.data
+    for content in (contents[broken.id], contents[broken.id]._replace(data=None)):
+        with pytest.raises(ContentCorrupt):
+            read(engine, broken, content)
 
 
 def test_a_broken_page_of_content_does_not_stop_claims(tmp_path: Path) -> None:
@@ -184,3 +205,88 @@ def test_an_outcome_that_cannot_be_written_keeps_no_other_from_it(tmp_path: Path
         except StoreDamaged:
             continue
     assert 200 < written < 300
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE recipient SET address = CAST(x'61e440' AS TEXT) WHERE submission = ?",
+        "UPDATE submission SET reverse_path = CAST(x'61e440' AS TEXT) WHERE id = ?",
+        "UPDATE submission SET time = 'a' WHERE id = ?",
+        "UPDATE submission SET id = 'another' WHERE id = ?",
+    ],
+)
+def test_an_octet_that_flipped_in_a_row_holds_up_nobody_else(
+    tmp_path: Path, kind: type[Engine], opened: list[Engine], change: str
+) -> None:
+    engine = kind(tmp_path)
+    broken, sound = enqueue(engine, "a@example.net"), enqueue(engine, "b@example.net")
+    engine.wait(engine.store.close())
+    disk = sqlite3.connect(tmp_path / "mail.db")
+    with disk:
+        disk.execute(change, (broken.id,))
+    disk.close()
+    engine.open()
+    opened.append(engine)
+    assert [job.submission for job in claim(engine)] == [sound.id]
+    assert engine.wait(engine.store.queue.depths()) == {"due": 0, "leased": 1, "held": 1}
+
+
+def test_an_octet_that_flipped_in_a_lease_does_not_keep_the_server_from_starting(
+    tmp_path: Path, kind: type[Engine], opened: list[Engine]
+) -> None:
+    engine = kind(tmp_path)
+    broken, _ = enqueue(engine, "a@example.net"), enqueue(engine, "b@example.net")
+    claim(engine)
+    engine.wait(engine.store.close())
+    disk = sqlite3.connect(tmp_path / "mail.db")
+    with disk:
+        disk.execute("UPDATE recipient SET domain = CAST(x'61e4' AS TEXT) WHERE submission = ?", (broken.id,))
+    disk.close()
+    engine.open()
+    opened.append(engine)
+    assert engine.wait(engine.store.queue.recover()) == 1
+    assert engine.wait(engine.store.queue.depths()) == {"due": 1, "leased": 0, "held": 1}
+
+
+@pytest.mark.parametrize("which", [0, 1])  # the row, and the index of files
+def test_a_file_whose_name_is_damaged_in_one_place_is_not_taken_for_left_behind(tmp_path: Path, which: int) -> None:
+    engine = Threaded(tmp_path)
+    taken = enqueue(engine, data=b"Subject: x\r\n\r\n" + b"x" * 100_000)
+    name = taken.content.file or ""
+    engine.wait(engine.store.close())
+    path = engine.directory / "mail.db"
+    octets = path.read_bytes()
+    assert octets.count(name.encode()) == 2
+    before, _, after = octets.rpartition(name.encode()) if which else octets.partition(name.encode())
+    path.write_bytes(before + name.upper().replace("0", "O").encode() + after)
+    engine.open()
+    content = engine.store.content
+    assert isinstance(content, ContentStore)
+    assert engine.wait(content.remove_orphans()) == 0
+    engine.wait(engine.store.close())
+    assert (engine.directory / "content" / name[:2] / name).exists()
+
+
+def test_trouble_on_the_way_around_damage_leaves_nothing_leased_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Direct(tmp_path)
+    broken, sound, late = (enqueue(engine, f"{name}@example.net") for name in "abc")
+    disk = sqlite3.connect(tmp_path / "mail.db")
+    with disk:
+        disk.execute("UPDATE submission SET time = 'a' WHERE id = ?", (broken.id,))
+    disk.close()
+
+    claim_one = leases.claim_one
+
+    def claim_most(connection: sqlite3.Connection, submission: str, *rest: Any) -> Any:
+        if submission == late.id:
+            raise StorageUnavailable("disk I/O error")
+        return claim_one(connection, submission, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "claim_one", claim_most)
+        assert [job.submission for job in claim(engine)] == [sound.id]
+    assert [job.submission for job in claim(engine)] == [late.id]
+    assert engine.wait(engine.store.queue.depths()) == {"due": 0, "leased": 2, "held": 1}

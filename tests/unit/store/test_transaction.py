@@ -53,6 +53,14 @@ def wrong(connection: sqlite3.Connection) -> None:
     raise ZeroDivisionError
 
 
+def test_a_checkpoint_for_which_there_is_no_memory_does_not_end_the_writer(setup: Setup) -> None:
+    assert setup.run(put(1)) == [1]
+    setup.faults["PRAGMA wal_checkpoint"] = MemoryError()
+    setup.writer.checkpoint()
+    setup.faults.clear()
+    assert setup.run(put(2)) == [2]
+
+
 def test_what_waits_is_committed_together(setup: Setup) -> None:
     assert setup.run(*map(put, range(5))) == [0, 1, 2, 3, 4]
     assert setup.rows() == [0, 1, 2, 3, 4]
