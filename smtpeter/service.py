@@ -37,12 +37,12 @@ from smtpeter.delivery.scheduler import Scheduler
 from smtpeter.errors import ConfigError, SmtpeterError, StorageUnavailable
 from smtpeter.intake.deadlines import Timeouts
 from smtpeter.intake.door import SmtpDoor
-from smtpeter.intake.eager import EagerTls
 from smtpeter.intake.gate import Gate
 from smtpeter.intake.late import LateFactory
 from smtpeter.intake.listener import Sessions, SmtpFactory
 from smtpeter.intake.message import MessagePolicy
 from smtpeter.intake.submit import Intake
+from smtpeter.intake.tls import TlsFactory
 from smtpeter.interfaces import IDeliveryAgent
 from smtpeter.ownership import refuse_what_is_closed
 from smtpeter.ports import Ports, raise_open_files
@@ -243,8 +243,8 @@ class Gateway(Service):
         )
         self._doors["smtp"].inner = SmtpFactory(door, self._sessions)
         self._doors["mx"].inner = SmtpFactory(door, self._sessions, mx=True)
-        self._doors["smtps"].inner = _over_tls(tls, SmtpFactory(door, self._sessions, encrypted=True))
-        self._doors["https"].inner = _over_tls(tls, self._doors["http"].inner)
+        self._doors["smtps"].inner = TlsFactory(tls, SmtpFactory(door, self._sessions, encrypted=True))
+        self._doors["https"].inner = TLSMemoryBIOFactory(tls, False, self._doors["http"].inner)
 
     def _make_scheduler(self) -> Scheduler:
         delivery, store = self._settings.delivery, self._store
@@ -371,14 +371,6 @@ class Gateway(Service):
             super().stopService()
             self._stopped = Deferred.fromCoroutine(self._stop())
         return self._stopped
-
-
-def _over_tls(tls: ServerTls, factory: Any) -> TLSMemoryBIOFactory:
-    over = TLSMemoryBIOFactory(tls, False, factory)
-    # Our protocols write once for each group of replies: gathering small writes would only cost a timer for each.
-    over.protocol = EagerTls
-    over.noisy = False
-    return over
 
 
 def _volumes(settings: Settings) -> list[Path]:

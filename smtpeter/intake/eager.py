@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import ITCPTransport
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 READ_SIZE = 32 * 1024
@@ -39,11 +38,3 @@ class EagerTransport:
             transport.write(data)  # the connection is lost; the transport finds out in its own way
         elif sent < len(data):
             transport.write(data[sent:])
-
-
-class EagerTls(TLSMemoryBIOProtocol):
-    """TLS over a transport that sends at once."""
-
-    def makeConnection(self, transport: Any) -> None:
-        transport.bufferSize = READ_SIZE
-        super().makeConnection(EagerTransport(transport))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 _BIDI = (*range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # they make a text look like another
@@ -33,12 +34,17 @@ class Reply(NamedTuple):
 
     def encode(self) -> bytes:
         """The reply as octets.  Controls in a text become spaces, so that no text can add a line of its own."""
-        lead = f"{self.enhanced} " if self.enhanced else ""
-        lines = [clean_text(line) for line in self.text.split("\n")]
-        last = len(lines) - 1
-        return "".join(
-            f"{self.code}{' ' if number == last else '-'}{lead}{line}\r\n" for number, line in enumerate(lines)
-        ).encode("utf-8")
+        return _encode(self)
 
     def __str__(self) -> str:
         return " ".join(part for part in (str(self.code), self.enhanced, self.text.replace("\n", " ")) if part)
+
+
+@lru_cache(maxsize=256)  # nearly all replies are a few
+def _encode(reply: Reply) -> bytes:
+    lead = f"{reply.enhanced} " if reply.enhanced else ""
+    lines = [clean_text(line) for line in reply.text.split("\n")]
+    last = len(lines) - 1
+    return "".join(
+        f"{reply.code}{' ' if number == last else '-'}{lead}{line}\r\n" for number, line in enumerate(lines)
+    ).encode("utf-8")

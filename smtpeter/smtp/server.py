@@ -50,12 +50,6 @@ class SessionLimits(NamedTuple):
     junk_commands: int
 
 
-_ENCODED = {
-    reply: reply.encode()
-    for reply in (answers.OK, answers.SENDER_OK, answers.RECIPIENT_OK, answers.START_DATA, answers.TOO_MANY_RECIPIENTS)
-}
-
-
 class ServerSession:
     """One connection.  ``encrypted``: TLS is there from the start.  ``mx``: also a door for returned mail."""
 
@@ -79,23 +73,6 @@ class ServerSession:
         self._recipients: list[Recipient] = []
         self._envelope = Envelope("", ())
         self._offered = Recipient("", "")
-        self._commands: dict[str, Callable[[str], Event | None]] = {
-            "EHLO": self._ehlo,
-            "HELO": self._helo,
-            "STARTTLS": self._starttls,
-            "AUTH": self._auth,
-            "MAIL": self._mail,
-            "RCPT": self._rcpt,
-            "DATA": self._data_command,
-            "RSET": self._rset,
-            "NOOP": self._noop,
-            "HELP": self._help,
-            "VRFY": self._vrfy,
-            "EXPN": self._switched_off,
-            "TURN": self._switched_off,
-            "ETRN": self._switched_off,
-            "QUIT": self._quit,
-        }
 
     # --- the host's side ---
 
@@ -206,9 +183,9 @@ class ServerSession:
             verb = upper(verb)
             if len(line) + 2 > self._limits.command_line and verb != "AUTH":
                 raise Refusal(500, "5.5.2", "The line is too long")
-            command = self._commands.get(verb)
+            command = _COMMANDS.get(verb)
             if command is not None:
-                return command(argument)
+                return command(self, argument)
             if verb in answers.HTTP_VERBS:
                 return self.close(answers.NOT_HTTP, "HTTP")
             raise Refusal(500, "5.5.1", "The command is not known here")
@@ -238,7 +215,7 @@ class ServerSession:
     # --- writing ---
 
     def _send(self, reply: Reply) -> None:
-        self._output.append(_ENCODED.get(reply) or reply.encode())
+        self._output.append(reply.encode())
 
     def _refuse(self, reply: Reply) -> None:
         if reply.category == 5:  # a temporary refusal is our trouble, and no error of the client's
@@ -446,3 +423,22 @@ class ServerSession:
         self._reverse_path = None
         self._recipients = []
         self._rcpt_tried = False
+
+
+_COMMANDS: dict[str, Callable[[ServerSession, str], Event | None]] = {
+    "EHLO": ServerSession._ehlo,
+    "HELO": ServerSession._helo,
+    "STARTTLS": ServerSession._starttls,
+    "AUTH": ServerSession._auth,
+    "MAIL": ServerSession._mail,
+    "RCPT": ServerSession._rcpt,
+    "DATA": ServerSession._data_command,
+    "RSET": ServerSession._rset,
+    "NOOP": ServerSession._noop,
+    "HELP": ServerSession._help,
+    "VRFY": ServerSession._vrfy,
+    "EXPN": ServerSession._switched_off,
+    "TURN": ServerSession._switched_off,
+    "ETRN": ServerSession._switched_off,
+    "QUIT": ServerSession._quit,
+}
