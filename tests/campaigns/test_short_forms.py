@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smtpeter.smtp import data
+from smtpeter.smtp import data, server
 from smtpeter.smtp.client import ClientSession
 from smtpeter.smtp.dotstuff import DotStuffer
 from smtpeter.smtp.framing import LineBuffer
@@ -83,13 +83,13 @@ def test_a_stuffer_that_forgets_what_went_before_is_found(monkeypatch):
 
 
 def test_a_failure_of_the_server_is_found(monkeypatch):
-    monkeypatch.setattr(ServerSession, "_vrfy", lambda self, argument: argument[1000])
+    monkeypatch.setitem(server._COMMANDS, "VRFY", lambda self, argument: argument[1000])
     with pytest.raises(Found, match="log_failure"):
         fuzz_server.campaign(1, 0, 200, slow=0.1)
 
 
 def test_a_reply_that_is_not_well_formed_is_found(monkeypatch):
-    monkeypatch.setattr(ServerSession, "_noop", lambda self, argument: self._output.append(b"250 ok\x1b[2J\r\n"))
+    monkeypatch.setitem(server._COMMANDS, "NOOP", lambda self, argument: self._output.append(b"250 ok\x1b[2J\r\n"))
     with pytest.raises(Found, match="not well-formed"):
         fuzz_server.campaign(1, 0, 200, slow=0.1)
 
