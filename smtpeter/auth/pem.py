@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from smtpeter.errors import ConfigError
@@ -49,12 +52,24 @@ def read_pair(certificate: Path, private_key: Path) -> Pair:
             f"tls.private_key: {private_key} can be reached by all users or written by a group: chmod 640 {private_key}"
         )
     try:
-        key = load_pem_private_key(content, None)
+        # The check that is left out takes a quarter of a second for a long key, and a renewal is read in the reactor.
+        key = load_pem_private_key(content, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise ConfigError(f"tls.private_key: {private_key} is not a private key in PEM without a password") from None
     if key.public_key() != public_key:
         raise ConfigError(f"tls.private_key: {private_key} does not belong to {certificate}")
+    if isinstance(key, RSAPrivateKey) and not _signs(key):
+        raise ConfigError(f"tls.private_key: {private_key} is damaged: what it signs is not valid")
     return Pair(chain, key)
+
+
+def _signs(key: RSAPrivateKey) -> bool:
+    """Whether the numbers of a key fit together, as far as TLS needs them."""
+    try:
+        key.public_key().verify(key.sign(b"", PKCS1v15(), SHA256()), b"", PKCS1v15(), SHA256())
+    except (ValueError, InvalidSignature, InternalError):
+        return False
+    return True
 
 
 def _read(name: str, path: Path) -> tuple[bytes, int]:

@@ -1,4 +1,5 @@
 import os
+from base64 import encodebytes
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -56,6 +57,19 @@ def test_what_openssl_finds_too_weak_is_refused_with_its_reason(tmp_path):
     paths = make(tmp_path, rsa.generate_private_key(65537, 1024), hashes.SHA256())
     with pytest.raises(ConfigError, match=r"fullchain.pem is refused by OpenSSL: ee key too small"):
         ServerTls(*paths, lambda: 0.0)
+
+
+def test_a_damaged_key_is_refused(tmp_path):
+    key = rsa.generate_private_key(65537, 2048)
+    certificate, private_key = make(tmp_path, key, hashes.SHA256())
+    numbers, octets = key.private_numbers(), key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    for number in (numbers.d, numbers.p):
+        whole = number.to_bytes((number.bit_length() + 7) // 8)
+        assert whole in octets
+        octets = octets.replace(whole, (number ^ 2).to_bytes(len(whole)))
+    private_key.write_text(f"-----BEGIN PRIVATE KEY-----\n{encodebytes(octets).decode()}-----END PRIVATE KEY-----\n")
+    with pytest.raises(ConfigError, match="damaged"):
+        read_pair(certificate, private_key)
 
 
 def test_one_file_may_hold_everything(tmp_path, files):
