@@ -6,7 +6,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from smtpeter.intake.breath import PAUSE, Breath
+from smtpeter.intake.breath import AT_ONCE, PAUSE, Breath
 from smtpeter.intake.late import LateFactory
 
 
@@ -27,6 +27,7 @@ def test_then_it_is_served():
 
 class Port:
     connected = True
+    numberAccepts = 100
 
     def __init__(self, factory):
         self.factory = factory
@@ -36,6 +37,8 @@ class Port:
 
     def doRead(self):
         self.tried += 1
+        self.let_in = self.numberAccepts
+        self.numberAccepts += 20
         if self.can:
             self.factory.buildProtocol(None)
 
@@ -60,6 +63,15 @@ def test_a_port_that_cannot_accept_rests_before_it_tries_again():
     port.can = True
     port.doRead()
     assert port.reading and not clock.getDelayedCalls()
+
+
+def test_attack_a_crowd_is_let_in_a_few_at_a_time():
+    factory = LateFactory("smtp")
+    port = Port(factory)
+    Breath(port, factory, Clock())
+    for _ in range(3):
+        port.doRead()
+        assert port.let_in == AT_ONCE
 
 
 def test_a_port_that_was_closed_meanwhile_stays_closed():
