@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
 
 SCRIPTS = Path(sys.executable).parent
@@ -65,6 +66,7 @@ https = ["tcp:{self.https}:interface=127.0.0.1"]
         self.environment = {**os.environ, **(environment or {})}
         self.process = None
         self.log = directory / "log"
+        self.secrets = []
 
     # --- the process ---
 
@@ -104,8 +106,12 @@ https = ["tcp:{self.https}:interface=127.0.0.1"]
         self.process.wait(10)
 
     def end(self):
+        """End the process; whatever was tested, no secret may have come to its log."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        log = self.log.read_bytes() if self.log.exists() else b""
+        for secret in self.secrets:
+            assert secret not in log, f"a secret is in {self.log}"
 
     # --- the command ---
 
@@ -136,7 +142,10 @@ https = ["tcp:{self.https}:interface=127.0.0.1"]
         """A username and a password that may send."""
         self.json("account", "add", "owner@example.com")
         login = self.json("login", "add", "--account", "owner@example.com")
-        return login["username"], login["password"]
+        username, password = login["username"], login["password"]
+        for form in {password, password.replace(" ", "")}:
+            self.secrets += [form.encode(), b64encode(form.encode()), b64encode(f"\0{username}\0{form}".encode())]
+        return username, password
 
     # --- clients ---
 
