@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.gateway import Gateway
 from tests.integration.tools import node, perl, tool
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
@@ -24,15 +23,6 @@ COMMANDS = {
     "perl": lambda example: [perl("Net::SMTP", "IO::Socket::SSL", "Authen::SASL"), "example"],
     "javascript": lambda example: [node("nodemailer"), "example"],
 }
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), 'mode = "capture"')
-    gateway.login = gateway.add_login()
-    gateway.start()
-    yield gateway
-    gateway.end()
 
 
 def test_every_example_is_run():

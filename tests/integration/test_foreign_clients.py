@@ -37,15 +37,6 @@ CONTENTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), 'mode = "capture"')
-    gateway.login = gateway.add_login()
-    gateway.start()
-    yield gateway
-    gateway.end()
-
-
 def door_of(gateway, tls_first):
     port = gateway.smtps if tls_first else gateway.smtp
     return Door(port, tls_first, gateway.directory / "data" / "tls" / "ca.pem", *gateway.login)

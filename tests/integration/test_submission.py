@@ -17,15 +17,6 @@ from tests.integration.tools import tool
 CONTENT = b"From: a@example.com\r\nTo: b@example.net\r\nSubject: Hello\r\n\r\n..dots\r\n.\r\nfine\r\n"
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), 'mode = "capture"')
-    gateway.login = gateway.add_login()
-    gateway.start()
-    yield gateway
-    gateway.end()
-
-
 @pytest.fixture(params=["smtp", "alternative", "mx", "smtps"])
 def port(request, gateway):
     return getattr(gateway, request.param)

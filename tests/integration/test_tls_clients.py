@@ -9,17 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.integration.gateway import Gateway
 from tests.integration.tools import tool
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), 'mode = "capture"')
-    gateway.login = gateway.add_login()
-    gateway.start()
-    yield gateway
-    gateway.end()
 
 
 @pytest.fixture

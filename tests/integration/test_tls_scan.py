@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.campaigns.tls_scan import EXPECTED, SHORT, run_sslyze, run_testssl
-from tests.integration.gateway import Gateway
 from tests.integration.tools import tool
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
-    gateway = Gateway(tmp_path_factory.mktemp("gateway"), 'mode = "capture"')
-    gateway.start()
-    yield gateway
-    gateway.end()
 
 
 @pytest.mark.parametrize("tls_first", [False, True], ids=["STARTTLS", "TLS"])

@@ -1,0 +1,17 @@
+"""What several of these tests need alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.gateway import Gateway
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    """A server with a login that captures its mail, for all tests of one file."""
+    gateway = Gateway(tmp_path_factory.mktemp("gateway"), 'mode = "capture"')
+    gateway.login = gateway.add_login()
+    gateway.start()
+    yield gateway
+    gateway.end()
