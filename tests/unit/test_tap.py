@@ -21,11 +21,12 @@ from twisted.plugins import smtpeter_plugin
 
 
 @pytest.fixture(autouse=True)
-def umask():
-    """A start changes it."""
-    before = os.umask(0o022)
+def process():
+    """What a start changes of it."""
+    umask, interval = os.umask(0o022), sys.getswitchinterval()
     yield
-    os.umask(before)
+    os.umask(umask)
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture
@@ -174,6 +175,7 @@ def test_a_log_is_for_our_eyes_only_but_keeps_the_mode_that_it_was_given(config,
         options.parent = {"logfile": str(path)}
         tap.makeService(options)
         assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert sys.getswitchinterval() == tap.LOCK_SECONDS
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
