@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
@@ -59,17 +60,7 @@ class Decisions:
 
     def decide(self, question: Question) -> Reply | Deferred[Reply]:
         """The answer.  A Deferred of it that is cancelled gives a temporary refusal, and what was asked is undone."""
-        match question:
-            case RecipientEvent():
-                return RECIPIENT_OK
-            case MailEvent():
-                return self._decide_mail()
-            case DataEvent():
-                return self._decide_data(question)
-            case EndEvent(refusal):
-                return self._decide_end(refusal)
-            case AuthEvent():
-                return self._decide_auth(question)
+        return _DECIDERS[type(question)](self, question)
 
     def take(self, content: ContentEvent) -> Deferred[None] | None:
         """Octets of a message; a Deferred asks to wait for it, and may fail: that is told again at the end."""
@@ -106,7 +97,7 @@ class Decisions:
         # The only one of the temporary replies that fits AUTH (RFC 4954 section 6).
         return reply if reply.code == _AUTH_UNAVAILABLE.code else _AUTH_UNAVAILABLE
 
-    def _decide_mail(self) -> Reply | Deferred[Reply]:
+    def _decide_mail(self, event: MailEvent) -> Reply | Deferred[Reply]:
         if self._door.gate.refusal is not None:
             return self._door.gate.refusal
         if self.submitter is None:  # the door for returned mail: RCPT decides
@@ -144,12 +135,12 @@ class Decisions:
             self._origin = Origin(self.client_name, self._peer, protocol, self.tls)
         return self._origin
 
-    def _decide_end(self, refusal: Reply | None) -> Reply | Deferred[Reply]:
+    def _decide_end(self, event: EndEvent) -> Reply | Deferred[Reply]:
         message, self._message = self._message, None
         assert message is not None
-        if refusal is not None:
+        if event.refusal is not None:
             message.abort()
-            return refusal
+            return event.refusal
         try:
             finished = message.finish()
         except Refusal as unfit:
@@ -201,3 +192,12 @@ class Decisions:
             return _TOO_SLOW
         self._log.failure("an unexpected failure: peer={peer}", failure=failure, peer=self._peer)
         return INTERNAL
+
+
+_DECIDERS: dict[type, Callable[[Decisions, Any], Reply | Deferred[Reply]]] = {
+    AuthEvent: Decisions._decide_auth,
+    MailEvent: Decisions._decide_mail,
+    RecipientEvent: lambda decisions, event: RECIPIENT_OK,
+    DataEvent: Decisions._decide_data,
+    EndEvent: Decisions._decide_end,
+}

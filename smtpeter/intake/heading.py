@@ -68,8 +68,9 @@ class Heading:
     def forget(self) -> None:
         """Keep nothing, and give back what was borrowed."""
         self._octets = bytearray()
-        self._room.give_back(self._borrowed)
-        self._borrowed = 0
+        if self._borrowed:
+            self._room.give_back(self._borrowed)
+            self._borrowed = 0
 
     def _checked(self, size: int) -> int:
         if size > self._limit:

@@ -244,7 +244,7 @@ class SmtpProtocol(Protocol):
             return
         self._asked = self._door.timers.seconds()
         self._decision = answer
-        answer.addErrback(self._decisions.failure_reply).addCallback(self._answer)
+        answer.addCallbacks(self._answer, self._answer_failure)
 
     def _answer(self, reply: Reply) -> None:
         """Answer a question that had to wait."""
@@ -254,6 +254,9 @@ class SmtpProtocol(Protocol):
         self._session.reply(reply)
         self._leave_if_told()
         self._pump()
+
+    def _answer_failure(self, failure: Failure) -> None:
+        self._answer(self._decisions.failure_reply(failure))
 
     def _leave_if_told(self) -> None:
         if self._farewell is not None and not self._session.receiving_data:
