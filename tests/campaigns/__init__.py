@@ -1,7 +1,8 @@
 """Proofs that take longer than a test may: ``python -m tests.campaigns.NAME``, and a short form of each within pytest.
 
-Those of the protocols, up to ``syntax``, take ``--seed``, ``--first``, ``--count`` and ``--jobs``, print one line that sums up, and end
-with status 1 where they found something, with what is needed to see it again.  Times are for all of it on two cores.
+Those of the protocols, up to ``syntax``, take ``--seed``, ``--first``, ``--count`` and ``--jobs``, print one line that
+sums up, and end with status 1 where they found something, with what is needed to see it again.  Times are for all of it
+on two cores.
 
 =================  ==========================================================================  ===========
 sessions           every reply, message and ending of 1,000,000 sessions is as in the model     8 minutes
