@@ -82,3 +82,27 @@ def test_python_resumes_a_session_with_strict_checks(gateway, authority, tls_fir
             encrypted.recv(1000)  # tickets of TLS 1.3 come after the handshake
             assert encrypted.session_reused is reused
             session = encrypted.session
+
+
+@pytest.mark.parametrize("asked", ["k", "K"], ids=["its own keys", "ours too"])
+def test_a_client_changes_keys_in_the_middle_of_a_session(gateway, asked):
+    """RFC 8446 section 4.6.3: our answer to it goes before what we send next."""
+    command = [tool("openssl"), "s_client", "-connect", f"localhost:{gateway.smtps}", "-tls1_3", "-crlf"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+    ) as client:
+
+        def say(line, answer):
+            client.stdin.write(line)
+            shown = b""
+            while answer not in shown:
+                heard = client.stdout.read(4096)
+                assert heard, shown
+                shown += heard
+
+        say(b"", b"220 ")
+        say(b"EHLO client\n", b"SMTPUTF8")
+        say(asked.encode() + b"\n", b"KEYUPDATE")
+        for _ in range(3):
+            say(b"NOOP\n", b"250 2.0.0 Ok")
+        say(b"quit\n", b"221 2.0.0")
