@@ -43,17 +43,15 @@ class RemotePassword(UsernamePassword):
 
 
 class Decisions:
-    """One client's.  ``client_name`` and ``tls`` are what the session knows by now, for the trace fields."""
+    """One client's.  ``peer``, ``client_name`` and ``tls`` are what the session knows of it by now."""
 
     _log = Logger()
 
-    def __init__(self, door: SmtpDoor, peer: str) -> None:
-        self.client_name = ""
-        self.tls = ""
+    def __init__(self, door: SmtpDoor) -> None:
+        self.peer = self.client_name = self.tls = ""
         self.submitter: ISubmitter | None = None
         self.messages = self.recipients = self.octets = 0
         self._door = door
-        self._peer = peer
         self._message: IncomingMessage | None = None
         self._origin = Origin("", "", "", "")
         self._lost = False
@@ -79,7 +77,7 @@ class Decisions:
 
     def _decide_auth(self, event: AuthEvent) -> Deferred[Reply]:
         username, password = event.credentials
-        credentials = RemotePassword(username.encode(), password.encode(), self._peer)
+        credentials = RemotePassword(username.encode(), password.encode(), self.peer)
         login: Deferred[Any] = self._door.portal.login(credentials, None, ISubmitter)
         return login.addCallbacks(self._logged_in, self._login_failed)
 
@@ -91,7 +89,7 @@ class Decisions:
     def _login_failed(self, failure: Failure) -> Reply:
         if failure.check(UnauthorizedLogin):
             self._door.metrics.count("smtp_authentications", result="refused")
-            self._log.info("authentication refused: peer={peer}", event="auth", peer=self._peer)
+            self._log.info("authentication refused: peer={peer}", event="auth", peer=self.peer)
             return _REFUSED
         reply = self.failure_reply(failure)
         # The only one of the temporary replies that fits AUTH (RFC 4954 section 6).
@@ -132,7 +130,7 @@ class Decisions:
     def _describe_origin(self, smtputf8: bool) -> Origin:
         protocol = "UTF8SMTPSA" if smtputf8 else "ESMTPSA"
         if self._origin.with_protocol != protocol or self._origin.client_name != self.client_name:
-            self._origin = Origin(self.client_name, self._peer, protocol, self.tls)
+            self._origin = Origin(self.client_name, self.peer, protocol, self.tls)
         return self._origin
 
     def _decide_end(self, event: EndEvent) -> Reply | Deferred[Reply]:
@@ -176,7 +174,7 @@ class Decisions:
             self._log.info(
                 "refused: peer={peer} reply={reply} reason={reason}",
                 event="refused",
-                peer=self._peer,
+                peer=self.peer,
                 reply=str(error.reply),
                 reason=error.reason,
             )
@@ -188,9 +186,9 @@ class Decisions:
             return UNAVAILABLE
         if isinstance(error, CancelledError):
             if not self._lost:
-                self._log.error("storage: no answer was found in time: peer={peer}", event="storage", peer=self._peer)
+                self._log.error("storage: no answer was found in time: peer={peer}", event="storage", peer=self.peer)
             return _TOO_SLOW
-        self._log.failure("an unexpected failure: peer={peer}", failure=failure, peer=self._peer)
+        self._log.failure("an unexpected failure: peer={peer}", failure=failure, peer=self.peer)
         return INTERNAL
 
 

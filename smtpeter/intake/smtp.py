@@ -40,7 +40,7 @@ class SmtpProtocol(Protocol):
         self._door = door
         self._session = ServerSession(door.policy.hostname, door.limits, encrypted=encrypted, mx=mx)
         self._sessions = sessions
-        self._decisions = Decisions(door, "")
+        self._decisions = Decisions(door)
         self._decision: Deferred[Reply] | None = None
         self._timer: IDelayedCall | None = None
         self._turn: IDelayedCall | None = None
@@ -51,20 +51,18 @@ class SmtpProtocol(Protocol):
         self._pumping = self._blocked = self._choked = self._paused = self._lost = False
         self._farewell: Reply | None = None
         self._ending = ""
-        self._peer = ""
 
     # --- the connection ---
 
     @property
     def peer(self) -> str:
         """The client's address, empty before the connection was made."""
-        return self._peer
+        return self._decisions.peer
 
     def connectionMade(self) -> None:
         transport = cast(Any, self.transport)
         # A socket that serves IPv6 and IPv4 shows addresses of IPv4 within IPv6.
-        self._peer = getattr(transport.getPeer(), "host", "local").removeprefix("::ffff:")
-        self._decisions = Decisions(self._door, self._peer)
+        self._decisions.peer = getattr(transport.getPeer(), "host", "local").removeprefix("::ffff:")
         transport.setTcpNoDelay(True)
         transport.bufferSize = READ_SIZE
         transport.registerProducer(self, True)
@@ -121,7 +119,7 @@ class SmtpProtocol(Protocol):
             "session: peer={peer} login={login} tls={tls} messages={messages} recipients={recipients} octets={octets} "
             "seconds={seconds:.3f} end={end}",
             event="session",
-            peer=self._peer,
+            peer=self.peer,
             login=submitter.login or submitter.account.email if submitter else "-",
             tls=decisions.tls or "-",
             messages=decisions.messages,
@@ -208,7 +206,7 @@ class SmtpProtocol(Protocol):
                 _HANDLERS[type(event)](self, event)
         except Exception:
             # A bug of ours must not look like a permanent refusal to anybody.
-            self._log.failure("a session failed: peer={peer}", peer=self._peer)
+            self._log.failure("a session failed: peer={peer}", peer=self.peer)
             self._close(INTERNAL._replace(code=421))
         finally:
             self._pumping = False

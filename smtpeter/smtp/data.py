@@ -60,8 +60,7 @@ class DataDecoder:
         if len(piece.translate(None, _ANYTHING_ELSE)) != 2 * piece.count(b"\r\n"):
             self.fault = DataFault.BARE_NEWLINE
             return b""
-        if b"\r\n." in piece:
-            piece = piece.replace(b"\r\n.", b"\r\n")
+        piece = piece.replace(b"\r\n.", b"\r\n")
         if not self._lines_fit(piece):
             self.fault = DataFault.LINE_TOO_LONG
         if self._first:
