@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.gateway import Gateway
+from tests.integration.gateway import Gateway, free_ports
+from tests.integration.receiver import Receiver
 
 
 @pytest.fixture(scope="module")
@@ -15,3 +16,11 @@ def gateway(tmp_path_factory):
     gateway.start()
     yield gateway
     gateway.end()
+
+
+@pytest.fixture
+def receiver():
+    """A next hop that takes everything and remembers it."""
+    receiver = Receiver(*free_ports(1)).start()
+    yield receiver
+    receiver.stop()

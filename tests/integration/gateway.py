@@ -70,10 +70,11 @@ https = ["tcp:{self.https}:interface=127.0.0.1"]
 
     # --- the process ---
 
-    def start(self, *prefix):
+    def launch(self, *options, prefix=()):
+        """Begin a server with these options of twistd's, behind ``prefix``; what becomes of it is for others to see."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*prefix, SCRIPTS / "twistd", "-n", "--pidfile=", "smtpeter", "--config", self.config],
+            return subprocess.Popen(
+                [*prefix, *self.way_to_run(), SCRIPTS / "twistd", *options, "smtpeter", "--config", self.config],
                 cwd="/",
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -81,6 +82,12 @@ https = ["tcp:{self.https}:interface=127.0.0.1"]
                 stderr=log,
                 start_new_session=True,
             )
+
+    def start(self, *prefix):
+        self.process = self.launch("-n", "--pidfile=", prefix=prefix)
+        return self.wait_until_up()
+
+    def wait_until_up(self):
         wait_for(self._is_up, START_TIMEOUT, f"the server did not start: {self.log.read_text()[-3000:]}")
         return self
 

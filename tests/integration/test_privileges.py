@@ -20,7 +20,7 @@ import pytest
 
 import smtpeter
 from smtpeter.auth.certificate import ensure_certificate
-from tests.integration.gateway import SCRIPTS, START_TIMEOUT, Gateway, send, wait_for
+from tests.integration.gateway import START_TIMEOUT, Gateway, send, wait_for
 
 CONTENT = b"From: a@example.com\r\nTo: b@example.net\r\nSubject: Hello\r\n\r\nHello\r\n"
 USER = "nobody"
@@ -93,22 +93,9 @@ class Dropping(Gateway):
     def way_to_run(self):
         return way_for_others(tempfile.mkdtemp(dir=self.config.parent))
 
-    def launch(self, *options):
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [*self.way_to_run(), SCRIPTS / "twistd", *options, "smtpeter", "--config", self.config],
-                cwd="/",
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
     def start(self, *options):
         self.process = self.launch("-n", "--pidfile=", "--uid", USER, "--gid", "nogroup", *options)
-        wait_for(self._is_up, START_TIMEOUT, f"the server did not start: {self.log.read_text()[-3000:]}")
-        return self
+        return self.wait_until_up()
 
     def refused(self):
         """Why there was no start."""

@@ -8,18 +8,10 @@ from collections import Counter
 
 import pytest
 
-from tests.integration.gateway import Gateway, free_ports, send, wait_for
-from tests.integration.receiver import Receiver
+from tests.integration.gateway import Gateway, send, wait_for
 
 CONTENT = b"Subject: x\r\n\r\nx\r\n"
 FINAL_EVENTS = {"delivery", "failure", "cancelled"}
-
-
-@pytest.fixture
-def receiver():
-    receiver = Receiver(*free_ports(1)).start()
-    yield receiver
-    receiver.stop()
 
 
 @pytest.fixture

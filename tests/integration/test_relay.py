@@ -23,13 +23,6 @@ def relaying(tmp_path, port, *, scheme="smtp", credentials="", extra=QUICK, envi
 
 
 @pytest.fixture
-def receiver():
-    receiver = Receiver(*free_ports(1)).start()
-    yield receiver
-    receiver.stop()
-
-
-@pytest.fixture
 def gateway(tmp_path, receiver):
     gateway = relaying(tmp_path, receiver.port)
     gateway.login = gateway.add_login()

@@ -50,6 +50,10 @@ class Row(NamedTuple):
     content: bytes = CONTENT
 
 
+# Where a receiver misbehaves, by its script, and what the event calls it.
+STAGES = {"greeting": "greeting", "ehlo": "hello", "mail": "mail", "rcpt": "rcpt", "data": "data", "end": "end"}
+
+
 def hangs() -> Iterator[Row]:
     for name, stage, seconds in (
         ("greeting", "greeting", 300),
@@ -86,14 +90,7 @@ def delays() -> Iterator[Row]:
 
 
 def garbage() -> Iterator[Row]:
-    for name, stage in (
-        ("greeting", "greeting"),
-        ("ehlo", "hello"),
-        ("mail", "mail"),
-        ("rcpt", "rcpt"),
-        ("data", "data"),
-        ("end", "end"),
-    ):
+    for name, stage in STAGES.items():
         for octets in (
             b"250-again\r\n" * 129,
             b"250-" + b"x" * 70_000,
@@ -175,14 +172,7 @@ def refusals() -> Iterator[Row]:
 
 
 def drops() -> Iterator[Row]:
-    for name, stage in (
-        ("greeting", "greeting"),
-        ("ehlo", "hello"),
-        ("mail", "mail"),
-        ("rcpt", "rcpt"),
-        ("data", "data"),
-        ("end", "end"),
-    ):
+    for name, stage in STAGES.items():
         yield Row(f"drop at {name}", {name: DROP}, stage=stage, in_doubt=name == "end")
     for name, profile, script in (
         ("STARTTLS", TLS, {"ehlo": TLS_EHLO, "starttls": DROP}),
