@@ -58,6 +58,8 @@ setup(
         "click>=8.1",
         "cryptography>=44",
         "idna>=3.7",
+        "lxml>=6.1",
+        "premailer>=3.10",
         "prometheus-client>=0.20",
         "pyopenssl>=25",
         "service-identity>=24.1",
@@ -65,8 +67,10 @@ setup(
         "zope.interface>=7",
     ],
     extras_require={
+        "fast": ["css-inline>=0.17"],
         "test": [
             "aiosmtpd>=1.4.6",
+            "css-inline>=0.17",
             "hypothesis>=6.100",
             "pytest>=8.3",
             "pytest-twisted>=1.14.3",

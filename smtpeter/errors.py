@@ -46,5 +46,9 @@ class ContentCorrupt(SmtpeterError):
     """Stored content cannot be read or does not match its checksum; it must not be sent."""
 
 
+class FeatureMissing(SmtpeterError):
+    """A message cannot be completed for a recipient, because a feature that it needs is gone or fails."""
+
+
 class WrongSchema(ConfigError):
     """The store was made by a newer version of the program than this one."""

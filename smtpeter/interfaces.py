@@ -11,11 +11,25 @@ from typing import Any
 
 from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
+from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 from smtpeter.model.account import Account, AccountState, Credential, CredentialKind
-from smtpeter.model.delivery import Job, Outcome, SettledJob
-from smtpeter.model.event import JournalEntry
+from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, SettledJob
+from smtpeter.model.event import EventKind, JournalEntry
+from smtpeter.model.feature import (
+    Addressee,
+    Block,
+    BlockKind,
+    Happening,
+    MessageSummary,
+    Options,
+    Prepared,
+    Slot,
+    Unprepared,
+    WebRequest,
+    WebResponse,
+)
 from smtpeter.model.listing import Filter, MessageRow, Verb
 from smtpeter.model.submission import Content, Submission
 
@@ -130,6 +144,25 @@ class IQueueStore(Interface):
         answer, unless parts of the store are damaged: what can be read is claimed around them, what cannot is held or
         left alone.  The committed claim is the mark that an attempt may be under way."""
 
+    def claim_incoming(limit: int, now: float, until: float) -> Deferred[Sequence[Unprepared]]:
+        """Take up to ``limit`` submissions that wait to be prepared, in the order in which they came.  Each is nobody
+        else's until the time ``until``, or the next start; that it was attempted is durable before it is told."""
+
+    def store_prepared(prepared: Sequence[Prepared]) -> Deferred[int]:
+        """Write what was made of submissions: their recipients are due from now on, each with a ``prepared`` event.
+        Fires with how many were written; others were claimed again meanwhile, or are not wanted any more, and the
+        files of their content are removed."""
+
+    def postpone_prepare(submission: str, attempt: int, until: float, reason: str) -> Deferred[bool]:
+        """It is to be prepared again, not before ``until``; its recipients have a ``deferral`` event with the reason.
+        False where it was claimed again meanwhile."""
+
+    def fail_prepare(submission: str, attempt: int, settlement: SettledJob) -> Deferred[bool]:
+        """It cannot be prepared, ever: its waiting recipients end as these settlements say.  False as above."""
+
+    def oldest_unprepared() -> Deferred[float | None]:
+        """When the submission came in that has waited longest to be prepared for the first time; None: none waits."""
+
     def renew(submission: str, lease: int, lease_until: float) -> Deferred[bool]:
         """Prolong a job's lease; False where it is no longer ours."""
 
@@ -229,8 +262,27 @@ class IAccountStore(Interface):
         """Remember, the first time, which keys file belongs to this store; later fail with ConfigError for another."""
 
 
+class IBlockStore(Interface):
+    """The small list of links that must die."""
+
+    def block(kind: BlockKind, value: str, time: float) -> Deferred[bool]:
+        """Add one; False where it was there already."""
+
+    def unblock(kind: BlockKind, value: str) -> Deferred[bool]:
+        """Remove one; False where there was none."""
+
+    def blocks() -> Deferred[Sequence[Block]]:
+        """All, oldest first."""
+
+
 class IEventJournal(Interface):
     """What happened, in order."""
+
+    def delivery_times(recipients: Collection[tuple[str, int]]) -> Deferred[Mapping[tuple[str, int], float | None]]:
+        """When each of these (submission, number) was delivered, None: not yet; without those that are not kept."""
+
+    def record(happenings: Sequence[Happening]) -> Deferred[int]:
+        """Write what mail readers did.  Fires with how many were written: others are of messages that are not kept."""
 
     def of_submission(submission: str, number: int | None) -> Deferred[Sequence[JournalEntry]]:
         """The events of a submission, or of one recipient of it, oldest first."""
@@ -255,6 +307,25 @@ class IDeliveryAgent(Interface):
         """Start nothing more, finish what is under way in reasonable time, close idle connections."""
 
 
+class IPersonalizer(Interface):
+    """Gives each recipient his own copy, where features want that."""
+
+    def is_personal(job: Job) -> bool:
+        """Whether recipients of this job get different octets, or different reverse-paths."""
+
+    def reverse_path(job: Job, recipient: LeasedRecipient) -> str:
+        """The reverse-path on the wire for this recipient.
+
+        :raises smtpeter.errors.FeatureMissing: where the feature that makes it is not there any more, or fails.
+        """
+
+    def fill(job: Job, recipient: LeasedRecipient, content: bytes) -> bytes:
+        """The octets for this recipient: ``content`` with its slots filled.  Its length stays the same.
+
+        :raises smtpeter.errors.FeatureMissing: as above.
+        """
+
+
 class IMetrics(Interface):
     """Counters for /metrics; names and labels are fixed where the implementation is made."""
 
@@ -276,3 +347,162 @@ class IExecutor(Interface):
 
     def read(operation: Callable[[Any], Any]) -> Deferred[Any]:
         """Run ``operation(connection)`` in a read transaction."""
+
+
+# --- features -------------------------------------------------------------------------------------------------------
+
+
+class IFeatureServices(Interface):
+    """What every feature has of the program around it."""
+
+    hostname = Attribute("the name of this server, a str")
+    tracking_url = Attribute("where mail readers find ``/t/<feature>/``: an URL without a slash at its end")
+    bounce_domain = Attribute("the domain of signed return addresses")
+    links = Attribute("the feature's own smtpeter.seals.LinkSeal")
+
+    def key(purpose: str, key_id: str | None = None) -> bytes:
+        """32 octets for a purpose of the feature's own, from the current master key or the one with this id.
+
+        :raises KeyError: where there is no such key.
+        """
+
+    def key_id() -> str:
+        """The id of the current master key."""
+
+    def record(kind: EventKind, submission: str, number: int, data: Mapping[str, Any], request: WebRequest) -> None:
+        """Have an event written soon, with what the request tells of who caused it.  Only where requests are served."""
+
+    def is_blocked(account: int | None, submission: str, domain: str = "") -> bool:
+        """Whether links of this account or submission, or to this domain, must not work any more."""
+
+
+class IFeaturePlugin(IPlugin):
+    """A feature, as it is found: a module-level object in a module of ``smtpeter.plugins``."""
+
+    name = Attribute("lower-case letters, digits and ``_``: of its table in the configuration, and of its URLs")
+    options = Attribute("a tuple of smtpeter.model.feature.Option")
+    after = Attribute("a tuple of names of features that come before this one; those that are not there are ignored")
+    before = Attribute("a tuple of names of features that come after this one")
+
+    def configure(section: Mapping[str, Any], services: IFeatureServices) -> object:
+        """The feature itself, an IMessageFeature with whatever abilities it has.  ``section`` is its table.
+
+        Called once in each process.  The feature may keep state, but each process has its own.
+
+        :raises smtpeter.errors.ConfigError: where the table is wrong; the text names the key.
+        """
+
+
+class IMessageFeature(Interface):
+    """What every feature is.  What it can do is told by the interfaces below that it provides too."""
+
+    def wants(options: Options) -> bool:
+        """Whether it has anything to do with a message that has these options."""
+
+
+class ICheckingFeature(IMessageFeature):
+    """Looks at a message before it is taken, in the reactor's thread: it has microseconds."""
+
+    def check(summary: MessageSummary, options: Options) -> None:
+        """Let it in, or not.
+
+        :raises smtpeter.errors.Refusal: tells the client why not, and what to do.
+        """
+
+
+class IPreparingFeature(IMessageFeature):
+    """Changes a message, once for all its recipients, in a worker process."""
+
+    on_failure = Attribute("a smtpeter.model.feature.FailurePolicy")
+
+    def prepare(message: IEditableMessage, context: IPrepareContext) -> None:
+        """Edit the message.  It may be called again for the same message, from the beginning.
+
+        Whatever it raises, and whatever it takes too long for, is dealt with as ``on_failure`` says.
+        """
+
+
+class IPersonalizingFeature(IMessageFeature):
+    """Fills the slots that it put into a message, for each recipient, at delivery."""
+
+    def values(keys: Sequence[str], addressee: Addressee) -> Sequence[str]:
+        """A value for each key, of the length that its slot has.  Several recipients may come from several threads."""
+
+
+class IEnvelopeFeature(IMessageFeature):
+    """Chooses the reverse-path of each recipient, at delivery."""
+
+    def reverse_path(reverse_path: str, addressee: Addressee) -> str:
+        """What goes on the wire instead of this reverse-path (empty: null)."""
+
+
+class IResourceFeature(IMessageFeature):
+    """Serves ``/t/<its name>/...`` to mail readers, in the reactor's thread."""
+
+    def serve(request: WebRequest) -> WebResponse:
+        """The answer, at once."""
+
+
+class IPrepareContext(Interface):
+    """What a feature knows of the message beside its octets."""
+
+    submission = Attribute("its id")
+    account = Attribute("the number of the submitter's account, or None")
+    reverse_path = Attribute("as it was given; empty: null")
+    recipients = Attribute("how many there are")
+    options = Attribute("its effective options")
+
+    def note(text: str) -> None:
+        """Say in the ``prepared`` event what was done, or why not."""
+
+
+class IEditableMessage(Interface):
+    """A message whose leaves can be edited.  Everything that is not edited stays as it is, octet for octet."""
+
+    html = Attribute("the text/html leaves that readers show and that may be touched: a tuple of IEditableLeaf")
+    plain = Attribute("likewise the text/plain leaves")
+    closed = Attribute("why nothing of it may be touched, empty where it may: ``signed``, ``encrypted``, ``dkim``, ...")
+
+    def fields(name: str) -> tuple[str, ...]:
+        """The values of all header fields with this name, unfolded, encoded words as they are."""
+
+    def add_field(name: str, value: str) -> None:
+        """Put a field on top of the header.
+
+        :raises ValueError: where name or value cannot be a field of printable ASCII on one line.
+        """
+
+
+class IEditableLeaf(Interface):
+    """One leaf, decoded.  Offsets are in ``octets``."""
+
+    octets = Attribute(
+        "what it holds now; what is ASCII in it is ASCII.  A slot is there as as many octets as its value will have"
+    )
+    encoding = Attribute("the Python codec of ``octets``")
+    takes_slots = Attribute("whether slots can be put into it; not so in UTF-16 and the like")
+    protected = Attribute("ranges (start, end) that a feature asked others to leave alone, in order")
+
+    def splice(edits: Sequence[tuple[int, int, Sequence[bytes | Slot]]]) -> None:
+        """Replace ``octets[start:end]`` by these pieces, for each (start, end, pieces).
+
+        The edits are in order and do not overlap.  Slots and protected ranges elsewhere move along; those inside what
+        is replaced are gone.
+
+        :raises ValueError: for edits out of order or range, and for slots where ``takes_slots`` is false.
+        """
+
+    def text() -> str:
+        """``octets`` decoded.
+
+        :raises UnicodeError: where they are not what the charset says.
+        """
+
+    def set_text(text: str) -> None:
+        """Replace everything; what the charset does not have becomes a character reference in HTML, else ``?``.
+
+        :raises ValueError: where it already holds slots.
+        """
+
+    def protect(start: int, end: int) -> None:
+        """Ask the features that follow to leave this range alone."""

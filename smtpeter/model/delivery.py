@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from smtpeter.model.event import Event
+from smtpeter.model.feature import PlacedSlot
 from smtpeter.model.submission import Content, Submission
 
 
@@ -46,7 +47,8 @@ class Job(NamedTuple):
     """Recipients of one submission, claimed together under one lease.
 
     ``lease`` is the fencing token: what is settled under a token that is no longer the row's own changes nothing.
-    Times are seconds since the epoch, by the store's clock.
+    Times are seconds since the epoch, by the store's clock.  ``content`` is what features made of it, where they made
+    anything; ``slots`` are the places in it that each recipient fills with values of his own.
     """
 
     submission: str
@@ -62,6 +64,8 @@ class Job(NamedTuple):
     time: float
     expires: float
     recipients: tuple[LeasedRecipient, ...]
+    options: tuple[tuple[str, str], ...] = ()
+    slots: tuple[PlacedSlot, ...] = ()
 
 
 class OutcomeKind(StrEnum):

@@ -10,6 +10,8 @@ _SUBMISSION = "[0-9a-hjkmnp-tv-z]{26}"
 _ID = re.compile(rf"({_SUBMISSION})(?:-([1-9][0-9]{{0,8}}))?")
 
 ENTROPY_BYTES = 10
+# To the digits that int() knows for base 32.
+_AS_BASE_32 = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 
 
 def make_submission_id(milliseconds: int, entropy: bytes) -> str:
@@ -23,6 +25,20 @@ def make_submission_id(milliseconds: int, entropy: bytes) -> str:
         + pairs[low >> 50] + pairs[low >> 40 & 1023] + pairs[low >> 30 & 1023]
         + pairs[low >> 20 & 1023] + pairs[low >> 10 & 1023] + pairs[low & 1023]
     )  # fmt: skip
+
+
+def pack_submission_id(id: str) -> bytes:
+    """A submission's id as 16 octets.
+
+    :raises ValueError: where it is none.
+    """
+    value = int(id.translate(_AS_BASE_32), 32)
+    return value.to_bytes(16, "big")
+
+
+def unpack_submission_id(octets: bytes) -> str:
+    """What :func:`pack_submission_id` was given."""
+    return make_submission_id(int.from_bytes(octets[:6], "big"), octets[6:])
 
 
 def recipient_id(submission: str, number: int, count: int) -> str:

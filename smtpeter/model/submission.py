@@ -12,12 +12,15 @@ class Content(NamedTuple):
 
     Small content travels in ``data`` and becomes durable with the row that names it.  Large content is already durable
     in a file when this value exists: then ``data`` is None and ``file`` names it within the content store.
+
+    ``prepared`` tells which of a submission's contents it is: what came in, or what its features made of it.
     """
 
     size: int
     digest: bytes
     data: bytes | None = None
     file: str | None = None
+    prepared: bool = False
 
 
 class Submission(NamedTuple):
@@ -25,7 +28,8 @@ class Submission(NamedTuple):
 
     ``channel`` is the door it came through: ``smtp``, ``rest`` or ``internal`` (our own notifications).
     ``login`` is the credential's public name, empty when there is none.  ``options`` are the effective options
-    by their canonical names; ``tags`` is one of them, kept apart because the journal depends on it.
+    by their canonical names; ``tags`` is one of them, kept apart because the journal depends on it.  ``prepare``: it
+    has to be prepared by its features before anything of it is due.
     """
 
     id: str
@@ -41,3 +45,4 @@ class Submission(NamedTuple):
     message_id: str = ""
     tags: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
+    prepare: bool = False

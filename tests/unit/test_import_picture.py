@@ -15,10 +15,10 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-TOP = {"tap", "service", "ports", "upkeep", "cli", "demo"}
+TOP = {"tap", "service", "ports", "upkeep", "cli", "demo", "worker"}
 ADAPTERS = {"auth", "intake", "features", "store", "delivery", "events", "web", "clock", "log", "systemd"}
 PURE = {"smtp", "mime", "delivery.throttle", "delivery.retry"}
-GROUND = {"model", "interfaces", "errors", "settings", "locations", "ownership", "quantities", "version"}
+GROUND = {"model", "interfaces", "errors", "settings", "locations", "ownership", "quantities", "seals", "version"}
 API = {"api"}
 PLUGINS = {"plugins"}
 ROOMS = TOP | ADAPTERS | PURE | GROUND | API | PLUGINS

@@ -1,0 +1,71 @@
+"""What a feature may use: interfaces to provide, values, and what helps with HTML and links.
+
+``docs/writing-a-feature.md`` explains it.  A feature imports this module and nothing else of smtpeter.
+"""
+
+from __future__ import annotations
+
+from smtpeter.errors import ConfigError, Refusal
+from smtpeter.interfaces import (
+    ICheckingFeature,
+    IEditableLeaf,
+    IEditableMessage,
+    IEnvelopeFeature,
+    IFeaturePlugin,
+    IFeatureServices,
+    IMessageFeature,
+    IPersonalizingFeature,
+    IPrepareContext,
+    IPreparingFeature,
+    IResourceFeature,
+)
+from smtpeter.model.event import EventKind
+from smtpeter.model.feature import (
+    NOT_FOUND,
+    Addressee,
+    FailurePolicy,
+    MessageSummary,
+    Option,
+    OptionKind,
+    Options,
+    Slot,
+    WebRequest,
+    WebResponse,
+)
+from smtpeter.seals import TOKEN_LENGTH, Found, LinkSeal
+
+__all__ = [
+    "NOT_FOUND",
+    "TOKEN_LENGTH",
+    "Addressee",
+    "ConfigError",
+    "EventKind",
+    "FailurePolicy",
+    "Found",
+    "ICheckingFeature",
+    "IEditableLeaf",
+    "IEditableMessage",
+    "IEnvelopeFeature",
+    "IFeaturePlugin",
+    "IFeatureServices",
+    "IMessageFeature",
+    "IPersonalizingFeature",
+    "IPrepareContext",
+    "IPreparingFeature",
+    "IResourceFeature",
+    "LinkSeal",
+    "MessageSummary",
+    "Option",
+    "OptionKind",
+    "Options",
+    "Refusal",
+    "Slot",
+    "WebRequest",
+    "WebResponse",
+    "switched_on",
+]
+
+
+def switched_on(options: Options, name: str) -> bool:
+    """Whether a switch is on for a message with these options."""
+    return options.get(name) == "true"
