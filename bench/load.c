@@ -5,8 +5,10 @@
  *   cc -O2 -o load load.c -lssl -lcrypto -lpthread
  *   ./load PORT USER PASSWORD CONNECTIONS MESSAGES MESSAGES_PER_CONNECTION OCTETS RESUME [RATE]
  *
- * RESUME 1 offers TLS session resumption.  RATE is how many messages begin a second; 0: as many as the server takes.  It prints one line of JSON: messages, errors, seconds, and the median and 99th
- * percentile of the time from the final dot to its 250, in milliseconds.
+ * OCTETS is how large a message is, or the path of a file with one: dots stuffed, the final dot included; wherever it
+ * has @@@@@@@@, each message has its own number.  RESUME 1 offers TLS session resumption.  RATE is how many messages
+ * begin a second; 0: as many as the server takes.  It prints one line of JSON: messages, errors, seconds, and the median
+ * and 99th percentile of the time from the final dot to its 250, in milliseconds.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -26,6 +28,8 @@ static long messages;
 static char auth_line[1024];
 static char *body;
 static size_t body_length;
+static size_t marks[64];
+static int mark_count;
 static SSL_CTX *context;
 static int owner_index;
 static atomic_long next_message, errors;
@@ -38,6 +42,7 @@ struct connection {
     SSL_SESSION *session;
     char input[65536];
     size_t begin, end;
+    char *body;
 };
 
 static double now(void)
@@ -140,8 +145,13 @@ static int send_message(struct connection *c, long number)
                           number % 1000, number);
     if (say(c, group, length) || expect(c, 2) || expect(c, 2) || expect(c, 3))
         return -1;
+    for (int i = 0; i < mark_count; i++) {
+        char digits[16];
+        snprintf(digits, sizeof digits, "%08ld", number % 100000000);
+        memcpy(c->body + marks[i], digits, 8);
+    }
     double start = now();
-    if (say(c, body, body_length) || expect(c, 2))
+    if (say(c, c->body, body_length) || expect(c, 2))
         return -1;
     latencies[number] = now() - start;
     return 0;
@@ -150,6 +160,7 @@ static int send_message(struct connection *c, long number)
 static void *client(void *unused)
 {
     struct connection *c = calloc(1, sizeof *c);
+    c->body = memcpy(malloc(body_length), body, body_length);
     long number = atomic_fetch_add(&next_message, 1);
     while (number < messages && errors < 100) {
         if (open_connection(c)) {
@@ -171,14 +182,37 @@ static void *client(void *unused)
     return unused;
 }
 
-static void prepare(const char *user, const char *password, size_t octets)
+static void read_body(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file) {
+        perror(path);
+        exit(2);
+    }
+    fseek(file, 0, SEEK_END);
+    body = malloc(ftell(file));
+    rewind(file);
+    for (int c; (c = fgetc(file)) != EOF;)
+        body[body_length++] = c;
+    fclose(file);
+    for (size_t i = 0; i + 8 <= body_length && mark_count < 64; i++)
+        if (!memcmp(body + i, "@@@@@@@@", 8))
+            marks[mark_count++] = i;
+}
+
+static void prepare(const char *user, const char *password, const char *content)
 {
     unsigned char plain[512];
     char encoded[800];
     int length = snprintf((char *)plain, sizeof plain, "%c%s%c%s", 0, user, 0, password);
     EVP_EncodeBlock((unsigned char *)encoded, plain, length);
     snprintf(auth_line, sizeof auth_line, "AUTH PLAIN %s\r\n", encoded);
+    if (*content == '/') {
+        read_body(content);
+        return;
+    }
 
+    size_t octets = atol(content);
     body = malloc(octets + 1024);
     body_length = sprintf(body, "From: Sender <sender@example.com>\r\nTo: Recipient <rcpt@example.net>\r\n"
                                 "Subject: load\r\nDate: Sat, 21 Nov 2026 06:00:00 +0000\r\n"
@@ -210,7 +244,7 @@ int main(int count, char **arguments)
     per_connection = atoi(arguments[6]);
     resume = atoi(arguments[8]);
     rate = count == 10 ? atof(arguments[9]) : 0;
-    prepare(arguments[2], arguments[3], atol(arguments[7]));
+    prepare(arguments[2], arguments[3], arguments[7]);
     latencies = calloc(messages, sizeof *latencies);
     signal(SIGPIPE, SIG_IGN);
     context = SSL_CTX_new(TLS_client_method());

@@ -19,6 +19,7 @@ from smtpeter.interfaces import (
     IPreparingFeature,
     IResourceFeature,
 )
+from smtpeter.mime.html import Link, find_body_end, find_links, visible_text
 from smtpeter.model.event import EventKind
 from smtpeter.model.feature import (
     NOT_FOUND,
@@ -32,7 +33,7 @@ from smtpeter.model.feature import (
     WebRequest,
     WebResponse,
 )
-from smtpeter.seals import TOKEN_LENGTH, Found, LinkSeal
+from smtpeter.seals import TOKEN_LENGTH, Found, LinkSeal, ReturnPath
 
 __all__ = [
     "NOT_FOUND",
@@ -53,16 +54,21 @@ __all__ = [
     "IPrepareContext",
     "IPreparingFeature",
     "IResourceFeature",
+    "Link",
     "LinkSeal",
     "MessageSummary",
     "Option",
     "OptionKind",
     "Options",
     "Refusal",
+    "ReturnPath",
     "Slot",
     "WebRequest",
     "WebResponse",
+    "find_body_end",
+    "find_links",
     "switched_on",
+    "visible_text",
 ]
 
 

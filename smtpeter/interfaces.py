@@ -6,7 +6,7 @@ with :class:`smtpeter.errors.StorageUnavailable`, which is always temporary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.cred.credentials import ICredentials
@@ -24,6 +24,7 @@ from smtpeter.model.feature import (
     Happening,
     MessageSummary,
     Options,
+    PlacedSlot,
     Prepared,
     Slot,
     Unprepared,
@@ -192,6 +193,9 @@ class IQueueStore(Interface):
     def submission(id: str) -> Deferred[Submission]:
         """A submission as it was taken in, its content without data.  Fails with KeyError."""
 
+    def prepared(submission: str) -> Deferred[tuple[Content, tuple[PlacedSlot, ...]] | None]:
+        """What was made of a submission, its content without data; None where it went, or will go, as it came."""
+
     def depths() -> Deferred[Mapping[str, int]]:
         """The number of recipients in each state that is not final."""
 
@@ -313,16 +317,27 @@ class IPersonalizer(Interface):
     def is_personal(job: Job) -> bool:
         """Whether recipients of this job get different octets, or different reverse-paths."""
 
-    def reverse_path(job: Job, recipient: LeasedRecipient) -> str:
-        """The reverse-path on the wire for this recipient.
+    def personalize(job: Job, content: bytes) -> ICopies:
+        """What makes the copies for the recipients of a job; ``content`` is the job's.
 
-        :raises smtpeter.errors.FeatureMissing: where the feature that makes it is not there any more, or fails.
+        :raises smtpeter.errors.ContentCorrupt: where the job's slots do not lie within it.
         """
 
-    def fill(job: Job, recipient: LeasedRecipient, content: bytes) -> bytes:
-        """The octets for this recipient: ``content`` with its slots filled.  Its length stays the same.
 
-        :raises smtpeter.errors.FeatureMissing: as above.
+class ICopies(Interface):
+    """One job's copies, each for one recipient.  What all have in common was worked out once."""
+
+    def reverse_path(recipient: LeasedRecipient) -> str:
+        """The reverse-path on the wire for this recipient.
+
+        :raises smtpeter.errors.FeatureMissing: where the feature that makes it fails.
+        """
+
+    def fill(recipient: LeasedRecipient) -> bytes:
+        """The octets for this recipient: the job's content with its slots filled.  Its length stays the same.  It may
+        be called from any thread.
+
+        :raises smtpeter.errors.FeatureMissing: where a feature that made slots is not there any more, or fails.
         """
 
 
@@ -352,6 +367,36 @@ class IExecutor(Interface):
 # --- features -------------------------------------------------------------------------------------------------------
 
 
+class IFeatureCatalog(Interface):
+    """The features that are installed and not disabled, in the order in which they run."""
+
+    def canonical(name: str) -> str | None:
+        """The name under which an option of theirs is kept, by any of its names; None: it is nobody's."""
+
+    def read(name: str, text: str) -> str:
+        """What a text means as the value of an option of theirs.
+
+        :raises ValueError: where the text is no such value; its text tells what is expected.
+        """
+
+    def known(options: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Those of a login's or token's default options that are still somebody's."""
+
+    def preparing(options: Options) -> Sequence[tuple[str, IPreparingFeature]]:
+        """The names and features that prepare a message with these options."""
+
+    def checking(options: Options) -> Sequence[tuple[str, ICheckingFeature]]:
+        """Those that look at it before it is taken."""
+
+    def enveloping(options: Options) -> Sequence[tuple[str, IEnvelopeFeature]]:
+        """Those that choose its reverse-paths."""
+
+    def personalizing(name: str) -> IPersonalizingFeature | None:
+        """The feature with this name, where it fills slots."""
+
+    resources = Attribute("the features that serve ``/t/<name>/``: a mapping of names to IResourceFeature")
+
+
 class IFeatureServices(Interface):
     """What every feature has of the program around it."""
 
@@ -373,7 +418,8 @@ class IFeatureServices(Interface):
         """Have an event written soon, with what the request tells of who caused it.  Only where requests are served."""
 
     def is_blocked(account: int | None, submission: str, domain: str = "") -> bool:
-        """Whether links of this account or submission, or to this domain, must not work any more."""
+        """Whether links of this account or submission, or to this domain, must not work any more.  Only where requests
+        are served."""
 
 
 class IFeaturePlugin(IPlugin):

@@ -1,4 +1,4 @@
-"""Links that nobody can forge, and that need no table behind them.
+"""Links and return addresses that nobody can forge, and that need no table behind them.
 
 A link has two parts.  The *destination* is made once for a submission: the id of a key, and, under a MAC, the
 submission, the account and whatever the feature wants to find again.  The *token* is made for each recipient, is the
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import binascii
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b32decode, b32encode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,6 +22,11 @@ _TOKEN_MAC = 14
 _NUMBER = 4
 _HEAD = 16 + 4  # the submission's id and the account's number
 _LONGEST = 8192  # characters of a destination
+# Of the three characters that only the other alphabet has, each becomes one that neither has.
+_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
+_PATH = "b-"  # what a return address begins with
+_PATH_MAC = 12
+_PATH_LENGTH = 52  # characters of base 32, for 32 octets
 
 
 class Found(NamedTuple):
@@ -43,40 +48,103 @@ class LinkSeal:
     def __init__(self, current: str, key: Callable[[str], bytes]) -> None:
         self.current = current
         self._key = key
+        self._macs: dict[str, tuple[hmac.HMAC, hmac.HMAC]] = {}
 
     def destination(self, submission: str, account: int | None, payload: bytes) -> str:
         """The part that all recipients share; letters, digits, ``-``, ``_`` and one dot."""
         data = pack_submission_id(submission) + (account or 0).to_bytes(4, "big") + payload
-        mac = hmac.digest(self._key(self.current), b"destination " + data, "sha256")[:_DESTINATION_MAC]
+        mac = _mac(self._keyed(self.current)[0], data)[:_DESTINATION_MAC]
         return f"{self.current}.{urlsafe_b64encode(data + mac).rstrip(b'=').decode('ascii')}"
 
     def token(self, key_id: str, submission: str, number: int) -> str:
         """A recipient's part.  ``key_id`` is that of the destination beside it."""
-        data = number.to_bytes(_NUMBER, "big")
-        mac = hmac.digest(self._key(key_id), b"token " + submission.encode("ascii") + data, "sha256")[:_TOKEN_MAC]
-        return urlsafe_b64encode(data + mac).decode("ascii")
+        name = number.to_bytes(_NUMBER, "big")
+        mac = _mac(self._keyed(key_id)[1], submission.encode("ascii") + name)[:_TOKEN_MAC]
+        return urlsafe_b64encode(name + mac).decode("ascii")
 
     def read(self, token: str, destination: str) -> Found | None:
         """What the two parts of a link hold; None unless both are exactly what was made here."""
-        key_id, dot, sealed = destination.partition(".")
-        if len(token) != TOKEN_LENGTH or not dot or len(sealed) > _LONGEST:
+        key_id, _, sealed = destination.partition(".")
+        if len(token) != TOKEN_LENGTH or len(sealed) > _LONGEST:
             return None
         try:
-            key = self._key(key_id)
+            for_destinations, for_tokens = self._keyed(key_id)
             data, name = _decode(sealed), _decode(token)
         except (KeyError, ValueError):
             return None
         if len(data) < _HEAD + _DESTINATION_MAC:
             return None
         data, mac = data[:-_DESTINATION_MAC], data[-_DESTINATION_MAC:]
-        if not hmac.compare_digest(hmac.digest(key, b"destination " + data, "sha256")[:_DESTINATION_MAC], mac):
+        if not hmac.compare_digest(_mac(for_destinations, data)[:_DESTINATION_MAC], mac):
             return None
         submission = unpack_submission_id(data[:16])
-        made = hmac.digest(key, b"token " + submission.encode("ascii") + name[:_NUMBER], "sha256")[:_TOKEN_MAC]
-        if not hmac.compare_digest(made, name[_NUMBER:]):
+        name, mac = name[:_NUMBER], name[_NUMBER:]
+        if not hmac.compare_digest(_mac(for_tokens, submission.encode("ascii") + name)[:_TOKEN_MAC], mac):
             return None
         account = int.from_bytes(data[16:_HEAD], "big")
-        return Found(submission, int.from_bytes(name[:_NUMBER], "big"), account or None, data[_HEAD:])
+        return Found(submission, int.from_bytes(name, "big"), account or None, data[_HEAD:])
+
+    def _keyed(self, key_id: str) -> tuple[hmac.HMAC, hmac.HMAC]:
+        """The beginnings of MACs for destinations and for tokens; to begin anew each time would cost twice the time.
+
+        :raises KeyError: where there is no such key.
+        """
+        macs = self._macs.get(key_id)
+        if macs is None:
+            key = self._key(key_id)
+            macs = hmac.new(key, b"destination ", "sha256"), hmac.new(key, b"token ", "sha256")
+            self._macs[key_id] = macs
+        return macs
+
+
+class ReturnPath:
+    """Makes and reads the local parts of return addresses, one for each recipient of a submission.
+
+    ``b-<key id>-<base 32>``: the submission and the recipient's number under a MAC of 96 bits, in at most 64 characters
+    that mean the same in upper and lower case.  ``current`` and ``key`` are as in :class:`LinkSeal`.
+    """
+
+    def __init__(self, current: str, key: Callable[[str], bytes]) -> None:
+        self.current = current
+        self._key = key
+
+    def make(self, submission: str, number: int) -> str:
+        """The local part for a recipient."""
+        data = pack_submission_id(submission) + number.to_bytes(_NUMBER, "big")
+        sealed = b32encode(data + _path_mac(self._key(self.current), data)).rstrip(b"=").decode("ascii")
+        return f"{_PATH}{self.current}-{sealed.lower()}"
+
+    def read(self, local_part: str) -> tuple[str, int] | None:
+        """The submission and the recipient's number; None unless it is exactly what was made here, but for case."""
+        # Outside of ASCII there are letters whose small ones are within it.
+        if not local_part.isascii():
+            return None
+        local_part = local_part.lower()
+        key_id, _, sealed = local_part.removeprefix(_PATH).partition("-")
+        if not local_part.startswith(_PATH) or len(sealed) != _PATH_LENGTH:
+            return None
+        try:
+            key = self._key(key_id)
+            octets = b32decode(sealed.upper() + "====")
+        except (KeyError, ValueError):
+            return None
+        data, mac = octets[:-_PATH_MAC], octets[-_PATH_MAC:]
+        if not hmac.compare_digest(_path_mac(key, data), mac):
+            return None
+        # The last letter has bits that are of no use: they are zero in the one spelling that counts.
+        if b32encode(octets).rstrip(b"=").decode("ascii").lower() != sealed:
+            return None
+        return unpack_submission_id(data[:16]), int.from_bytes(data[16:], "big")
+
+
+def _path_mac(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, b"return path " + data, "sha256")[:_PATH_MAC]
+
+
+def _mac(begun: hmac.HMAC, data: bytes) -> bytes:
+    mac = begun.copy()
+    mac.update(data)
+    return mac.digest()
 
 
 def _decode(text: str) -> bytes:
@@ -84,8 +152,9 @@ def _decode(text: str) -> bytes:
 
     :raises ValueError: for every other one.
     """
-    octets = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    padded = text.encode("ascii").translate(_TO_STANDARD) + b"==="[: -len(text) % 4]
+    octets = binascii.a2b_base64(padded)
     # The decoder skips what it does not know, and ignores bits that are left over at the end.
-    if urlsafe_b64encode(octets).rstrip(b"=").decode("ascii") != text:
-        raise binascii.Error("not in its one spelling")
+    if binascii.b2a_base64(octets, newline=False) != padded:
+        raise ValueError("not in its one spelling")
     return octets

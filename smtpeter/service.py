@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,13 +11,12 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from smtpeter.assembly import Assembly
 from smtpeter.auth.access import build_portal
 from smtpeter.auth.attempts import Attempts
 from smtpeter.auth.certificate import ensure_certificate
@@ -27,37 +25,30 @@ from smtpeter.auth.guard import GuardedPortal
 from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.tls import ServerTls
 from smtpeter.clock import WallClock
-from smtpeter.delivery.agent import RelayAgent
-from smtpeter.delivery.capture import CaptureAgent
-from smtpeter.delivery.connection import ConnectionSettings
-from smtpeter.delivery.notify import FailureNotifier
-from smtpeter.delivery.retry import RetryPolicy
-from smtpeter.delivery.route import Security, parse_relay_route
-from smtpeter.delivery.scheduler import Scheduler
 from smtpeter.errors import ConfigError, SmtpeterError, StorageUnavailable
-from smtpeter.intake.deadlines import Timeouts
-from smtpeter.intake.door import SmtpDoor
+from smtpeter.features.catalog import Catalog, configure, find_features
+from smtpeter.features.services import services_of
+from smtpeter.intake.eager import EagerTransport
 from smtpeter.intake.gate import Gate
 from smtpeter.intake.late import LateFactory
 from smtpeter.intake.listener import Sessions, SmtpFactory
-from smtpeter.intake.message import MessagePolicy
 from smtpeter.intake.submit import Intake
 from smtpeter.intake.tls import TlsFactory
-from smtpeter.interfaces import IDeliveryAgent
 from smtpeter.ownership import refuse_what_is_closed
 from smtpeter.ports import Ports, raise_open_files
-from smtpeter.settings import Limits, Settings
-from smtpeter.smtp.client_events import ClientProfile
-from smtpeter.smtp.server import SessionLimits
+from smtpeter.settings import Settings
 from smtpeter.store.opening import Store, open_for_server, result_of
 from smtpeter.upkeep import Upkeep
+from smtpeter.web.blocks import Blocks
+from smtpeter.web.front import FrontFactory
 from smtpeter.web.metrics import Metrics
+from smtpeter.web.recorder import Recorder
 from smtpeter.web.site import make_site
+from smtpeter.web.tracking import Tracking
 
 START_INTERVAL = 2.0  # seconds between attempts to use a store that is locked, full or in trouble
 SESSION_GRACE = 10.0  # seconds that sessions may take to end when we stop
 STORE_TROUBLE = 10.0  # seconds for which /healthz tells of an error of the store
-CONNECT_TIMEOUT = 30.0
 
 
 def refuse_what_cannot_run(settings: Settings) -> None:
@@ -126,10 +117,24 @@ class Gateway(Service):
         super().startService()
         try:
             self._look_at_privileges()
-            self._doors["http"].inner = make_site(self._trouble, self._metrics, self._settings.web.metrics_allow)
+            self._findings = find_features(self._settings.features)
+            self._open_web()
             self._start()
         except (SmtpeterError, OSError) as error:
             raise self._refusal(error) from None
+
+    def _open_web(self) -> None:
+        """Answer over HTTP: /healthz tells that we are starting, and so does what features will serve."""
+        settings = self._settings.web
+        self._tracking = Tracking(self._clock, settings.trusted_proxies)
+        self._doors["http"].inner = FrontFactory(
+            make_site(self._trouble, self._metrics, settings.metrics_allow, self._tracking, self._reactor),
+            self._tracking,
+            self._clock,
+            self._reactor,
+            settings.trusted_proxies,
+            EagerTransport,
+        )
 
     def _look_at_privileges(self) -> None:
         """By now we are whom twistd was told to become: can that user go on with what others have made?"""
@@ -207,87 +212,47 @@ class Gateway(Service):
         self._gate = Gate(_volumes(settings), settings.limits.free_space, self._in_thread)
         self._directory = Directory(store.accounts, clock)
         self._sessions = Sessions(settings.limits.connections, settings.limits.connections_per_address)
-        self._scheduler = self._make_scheduler()
+        self._recorder = Recorder(store.journal, self._metrics, reactor)
+        self._blocks = Blocks(store.blocks, store.accounts, reactor)
+        self._catalog = self._configure_features(keys)
+        assembly = Assembly(
+            settings=settings,
+            reactor=reactor,
+            clock=clock,
+            metrics=self._metrics,
+            store=store,
+            catalog=self._catalog,
+            in_thread=self._in_thread,
+        )
+        self._scheduler = assembly.scheduler()
+        self._preparer = assembly.preparer(keys, self._scheduler.wake)
         self._upkeep = Upkeep(
             settings=settings,
             reactor=reactor,
             clock=clock,
             queue=store.queue,
+            changing=(self._directory, self._scheduler, self._blocks),
             directory=self._directory,
-            scheduler=self._scheduler,
             gate=self._gate,
             tls=tls,
         )
         self._metrics.gauge("queue", "Recipients in each state that is not final", "state", self._depths)
         attempts = Attempts()
         portal = build_portal(self._directory, keys, clock, settings.hostname, self._in_thread, attempts)
-        door = SmtpDoor(
+        door = assembly.door(
             portal=GuardedPortal(portal, attempts, reactor),
-            intake=Intake(store.queue, self._scheduler.wake, self._metrics),
-            content=store.content,
+            intake=Intake(store.queue, self._scheduler.wake, self._metrics, self._preparer.wake),
             gate=self._gate,
             tls=tls,
-            clock=clock,
-            timers=reactor,
-            metrics=self._metrics,
-            limits=_session_limits(settings.limits),
-            policy=MessagePolicy(
-                settings.hostname,
-                settings.limits.header_size,
-                settings.limits.received_fields,
-                settings.delivery.expire,
-            ),
-            timeouts=Timeouts(
-                settings.limits.command_timeout, settings.limits.handshake_timeout, settings.limits.data_rate
-            ),
         )
         self._doors["smtp"].inner = SmtpFactory(door, self._sessions)
         self._doors["mx"].inner = SmtpFactory(door, self._sessions, mx=True)
         self._doors["smtps"].inner = TlsFactory(tls, SmtpFactory(door, self._sessions, encrypted=True))
         self._doors["https"].inner = TLSMemoryBIOFactory(tls, False, self._doors["http"].inner)
 
-    def _make_scheduler(self) -> Scheduler:
-        delivery, store = self._settings.delivery, self._store
-        return Scheduler(
-            queue=store.queue,
-            agent=self._make_agent(),
-            notifier=FailureNotifier(
-                hostname=self._settings.hostname,
-                content=store.content,
-                entropy=os.urandom,
-                lifetime=delivery.expire,
-                in_thread=self._in_thread,
-            ),
-            clock=self._clock,
-            timers=self._reactor,
-            metrics=self._metrics,
-            policy=RetryPolicy(delivery.retry, delivery.in_doubt == "hold", delivery.expire),
-            random=random.random,
-        )
-
-    def _make_agent(self) -> IDeliveryAgent:
-        if self._settings.delivery.mode == "capture":
-            return CaptureAgent()
-        route = parse_relay_route(self._settings.delivery.relay)
-        in_clear = route.security is Security.CLEAR
-        return RelayAgent(
-            connect=lambda: HostnameEndpoint(self._reactor, route.host, route.port, timeout=CONNECT_TIMEOUT),
-            settings=ConnectionSettings(
-                profile=ClientProfile(
-                    hostname=self._settings.hostname,
-                    remote_mta=route.host,
-                    starttls=route.security is Security.STARTTLS,
-                    username=route.username,
-                    password=route.password,
-                ),
-                timers=self._reactor,
-                tls=None if in_clear else partial(optionsForClientTLS, route.host),
-                tls_first=route.security is Security.TLS,
-            ),
-            content=self._store.content,
-            in_thread=self._in_thread,
-            mark=self._store.queue.mark_in_doubt if self._settings.delivery.in_doubt == "hold" else None,
-        )
+    def _configure_features(self, keys: KeyRing) -> Catalog:
+        services = services_of(self._settings, keys, self._recorder.record, self._blocks.is_blocked)
+        return configure(self._findings, self._settings.features.tables, services)
 
     def _own_certificate(self) -> ServerTls:
         directory = self._settings.data_dir / "tls"
@@ -301,6 +266,9 @@ class Gateway(Service):
     def _begin(self) -> None:
         """Mail may go out too."""
         self._scheduler.startService()
+        self._preparer.startService()
+        # Not before it is known which of them must not work.
+        self._blocks.load().addCallback(lambda known: self._tracking.open(self._catalog.resources))
         self._upkeep.start()
         self._started = True
         self._log.info("smtpeter is ready as {hostname}", event="ready", hostname=self._settings.hostname)
@@ -344,7 +312,13 @@ class Gateway(Service):
             self._log.info("smtpeter is stopping", event="stopping")
             self._gate.stop()
             self._upkeep.stop()
-            steps += [self._step(self._stop_sessions), self._step(self._scheduler.stopService)]
+            self._blocks.stop()
+            steps += [
+                self._step(self._stop_sessions),
+                self._step(self._preparer.stopService),
+                self._step(self._scheduler.stopService),
+                self._step(self._recorder.stop),
+            ]
         await DeferredList([Deferred.fromCoroutine(step) for step in steps])
         if started:
             await self._step(self._directory.flush)
@@ -377,14 +351,3 @@ def _volumes(settings: Settings) -> list[Path]:
     """The directories that have to have room for mail to be taken."""
     database = settings.store.sqlite_file
     return [settings.data_dir] if database is None else [settings.data_dir, database.parent]
-
-
-def _session_limits(limits: Limits) -> SessionLimits:
-    return SessionLimits(
-        message_size=limits.message_size,
-        recipients=limits.recipients,
-        command_line=limits.command_line,
-        errors=limits.errors,
-        auth_failures=limits.auth_failures,
-        junk_commands=limits.junk_commands,
-    )

@@ -72,6 +72,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _count_or_none(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise ValueError("is not a whole number from 0 on")
+    return value
+
+
 def _positive_duration(value: object) -> float:
     seconds = parse_duration(value)
     if seconds == 0:
@@ -252,11 +258,13 @@ class Log:
 
 @dataclass(frozen=True)
 class Features:
-    """Which features run.  ``tables`` are their own tables by name, as TOML gives them; each feature reads its own."""
+    """Which features run.  ``tables`` are their own tables by name, as TOML gives them; each feature reads its own.
+    ``workers`` is the number of processes that prepare messages, 0: as many as there are processors."""
 
     disabled: tuple[str, ...] = _key(_list_of(_text), ())
     paths: tuple[Path, ...] = _key(_list_of(_path), ())
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    workers: int = _key(_count_or_none, 0)
 
 
 @dataclass(frozen=True)

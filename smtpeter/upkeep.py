@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
@@ -13,7 +13,6 @@ from twisted.python.failure import Failure
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.directory import Directory
 from smtpeter.auth.tls import ServerTls
-from smtpeter.delivery.scheduler import Scheduler
 from smtpeter.errors import StorageUnavailable
 from smtpeter.intake.gate import Gate
 from smtpeter.interfaces import IClock, IQueueStore
@@ -29,8 +28,18 @@ PURGE_INTERVAL = 60.0
 PURGE_STEP = 200
 
 
+class Changing(Protocol):
+    """Whoever has read something from the store that commands change."""
+
+    def generation_changed(self) -> None:
+        """A command changed something."""
+
+
 class Upkeep:
-    """Keeps everything at work up to date.  ``depths`` are the recipients in each state that is not final."""
+    """Keeps everything at work up to date: ``changing`` are told what commands did.
+
+    ``depths`` are the recipients in each state that is not final.
+    """
 
     _log = Logger()
 
@@ -41,8 +50,8 @@ class Upkeep:
         reactor: Any,
         clock: IClock,
         queue: IQueueStore,
+        changing: Collection[Changing],
         directory: Directory,
-        scheduler: Scheduler,
         gate: Gate,
         tls: ServerTls,
     ) -> None:
@@ -52,7 +61,7 @@ class Upkeep:
         self._clock = clock
         self._queue = queue
         self._directory = directory
-        self._scheduler = scheduler
+        self._changing = changing
         self._gate = gate
         self._tls = tls
         self._loops: list[LoopingCall] = []
@@ -95,8 +104,8 @@ class Upkeep:
         def seen(generation: int) -> None:
             if generation != self._generation:
                 self._generation = generation
-                self._directory.generation_changed()
-                self._scheduler.generation_changed()
+                for each in self._changing:
+                    each.generation_changed()
 
         return self._queue.generation().addCallback(seen)
 

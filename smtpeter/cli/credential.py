@@ -10,7 +10,7 @@ from smtpeter.auth.secrets import make_login, make_token, split_token
 from smtpeter.cli.arguments import address
 from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import json_option, print_done, print_json, print_secret, print_table, time_or_none
-from smtpeter.cli.switches import feature_options, features_of
+from smtpeter.cli.switches import feature_options, features_of, without_features
 from smtpeter.errors import NotPossible
 from smtpeter.model.account import Credential, CredentialKind
 from smtpeter.model.event import format_time
@@ -19,7 +19,10 @@ from smtpeter.store.opening import result_of
 _account_option = click.option("--account", "email", type=address, required=True, help="Whose it is.")
 _whose_option = click.option("--account", "email", type=address, help="Only those of this account.")
 _enable_option = click.option(
-    "--enable", multiple=True, metavar="FEATURE", help="A feature that is on for its mail; may be repeated."
+    "--enable",
+    multiple=True,
+    metavar="FEATURE[=VALUE]",
+    help='A feature that is on for its mail, as "smtpeter features" lists them; may be repeated.',
 )
 _name_option = click.option("--name", default="", help="What it is for, in your own words.")
 
@@ -37,7 +40,7 @@ def login() -> None:
 @pass_installation
 def add_login(installation: Installation, email: str, enable: tuple[str, ...], name: str, as_json: bool) -> None:
     """Add a login, and print its username and password once."""
-    options = feature_options(enable, installation.installed_features)
+    options = feature_options(enable, installation) if enable else ()
     with installation.open() as store:
         new = make_login(installation.keys)
         result_of(
@@ -82,9 +85,8 @@ def edit_login(
             raise NotPossible(f"there is no login {username}")
         options = None
         if enable or disable:
-            changes = dict(feature_options(enable, installation.installed_features))
-            changes |= {switch: "false" for switch, _ in feature_options(disable, installation.installed_features)}
-            options = tuple((dict(credential.options) | changes).items())
+            kept = without_features(credential.options, disable, installation)
+            options = tuple((kept | dict(feature_options(enable, installation))).items())
         result_of(store.accounts.edit_credential(CredentialKind.LOGIN, username, name, options))
     print_done(as_json, f"login {username} is changed", {"username": username})
 
@@ -126,7 +128,7 @@ def token() -> None:
 @pass_installation
 def add_token(installation: Installation, email: str, enable: tuple[str, ...], name: str, as_json: bool) -> None:
     """Add a token, and print it once."""
-    options = feature_options(enable, installation.installed_features)
+    options = feature_options(enable, installation) if enable else ()
     with installation.open() as store:
         new = make_token(installation.keys)
         result_of(

@@ -15,17 +15,21 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from smtpeter.auth.keys import load_or_create
+from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.pem import read_pair
 from smtpeter.auth.tls import ServerTls
 from smtpeter.cli.endpoints import bind_error, tcp_addresses
 from smtpeter.errors import ConfigError
+from smtpeter.features.catalog import configure, find_features
+from smtpeter.features.discovery import CatalogError
+from smtpeter.features.services import services_of
 from smtpeter.interfaces import IClock
 from smtpeter.locations import parse_relay
 from smtpeter.ownership import acting_as_owner, refuse_what_is_closed
 from smtpeter.service import refuse_what_cannot_run
 from smtpeter.settings import Settings
-from smtpeter.store.opening import bound_fingerprint, database_path
+from smtpeter.store.opening import bound_fingerprint
+from smtpeter.store.sqlite.connection import database_path
 
 _RENEW_DAYS = 14
 _DAY = 86400.0
@@ -56,6 +60,7 @@ def inspect(settings: Settings, clock: IClock) -> Findings:
             found += _inspect_data_directory(settings)
             found += _inspect_keys(settings)
             found += _inspect_store(settings)
+        found += _inspect_features(settings)
         found += _inspect_renewal(settings)
     if not settings.demo:
         found += _inspect_names(settings)
@@ -176,6 +181,16 @@ def _inspect_store(settings: Settings) -> Iterator[str]:
             yield f"store.url: {file} cannot be made: {file.parent} is not a directory writable for this user"
     except OSError as error:
         yield f"store.url: {file} cannot be reached: {error.strerror}"
+
+
+def _inspect_features(settings: Settings) -> Iterator[str]:
+    """They are configured with keys that are nobody's: nothing that lasts is made with them."""
+    try:
+        findings = find_features(settings.features)
+        yield from map(_Warning, findings.remarks)
+        configure(findings, settings.features.tables, services_of(settings, KeyRing("check", {"check": bytes(32)})))
+    except CatalogError as error:
+        yield from error.problems
 
 
 def _inspect_certificate(settings: Settings, clock: IClock) -> Iterator[str]:

@@ -13,6 +13,8 @@ from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.private_files import make_directory
 from smtpeter.clock import WallClock
 from smtpeter.demo import ensure_demo
+from smtpeter.features.catalog import Catalog, Findings, configure, find_features
+from smtpeter.features.services import services_of
 from smtpeter.interfaces import IClock
 from smtpeter.ownership import acting_as_owner
 from smtpeter.settings import DEFAULT_FILE, Settings, demo_settings, load
@@ -23,20 +25,13 @@ class Installation:
     """A gateway as commands see it, opened only as far as a command needs it.
 
     ``config`` is its configuration file (None: the default one); ``demo_directory``, where it is given, is the state of
-    a demonstration instead.  ``installed_features`` are the canonical names that ``--enable`` may name.
+    a demonstration instead.
     """
 
-    def __init__(
-        self,
-        config: Path | None,
-        demo_directory: Path | None,
-        clock: IClock | None = None,
-        installed_features: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, config: Path | None, demo_directory: Path | None, clock: IClock | None = None) -> None:
         self._config = config
         self._demo_directory = demo_directory
         self.clock: IClock = clock or WallClock()
-        self.installed_features = installed_features
 
     @property
     def config_file(self) -> Path | None:
@@ -64,6 +59,23 @@ class Installation:
     def keys(self) -> KeyRing:
         """The keys, made where they are missing.  Only to be asked for while the store is open."""
         return load_or_create(self.settings.keys.file, create=not self.settings.store.is_made)
+
+    @cached_property
+    def features(self) -> Findings:
+        """The features that are installed; only who asks for them has their modules imported.
+
+        :raises ConfigError: where one of them, or what the configuration says of them, is wrong.
+        """
+        with acting_as_owner(self.settings.data_dir):
+            return find_features(self.settings.features)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The same, configured.  Only to be asked for while the store is open.
+
+        :raises ConfigError: as above.
+        """
+        return configure(self.features, self.settings.features.tables, services_of(self.settings, self.keys))
 
     @contextmanager
     def open(self) -> Iterator[Store]:

@@ -13,6 +13,7 @@ from smtpeter import __version__
 from smtpeter.cli.account import account
 from smtpeter.cli.check import check
 from smtpeter.cli.credential import login, token
+from smtpeter.cli.features import features
 from smtpeter.cli.installation import Installation
 from smtpeter.cli.message import message
 from smtpeter.cli.printing import visible
@@ -69,7 +70,7 @@ def smtpeter(ctx: click.Context, config: Path | None, demo: bool, demo_dir: Path
     ctx.obj = Installation(config, demo_dir)
 
 
-for _command in (account, login, token, queue, message, send_test, check):
+for _command in (account, login, token, queue, message, features, send_test, check):
     smtpeter.add_command(_command)
 
 

@@ -13,8 +13,10 @@ from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import json_option, print_json
 from smtpeter.cli.rows import describe, describe_event, print_message, print_rows
 from smtpeter.errors import NotPossible
+from smtpeter.features.personal import Filling
 from smtpeter.mime.convert import convert
 from smtpeter.model.event import JournalEntry
+from smtpeter.model.feature import Addressee
 from smtpeter.model.listing import Filter, MessageRow
 from smtpeter.store.opening import Store, result_of
 
@@ -64,15 +66,14 @@ def show(installation: Installation, id: str, as_json: bool) -> None:
 def raw(installation: Installation, id: str, as_json: bool) -> None:
     """Write the octets that went to a recipient, and nothing else, to standard output (with --json: in base64).
 
-    Before it is sent, and with the id of a submission that has several recipients, these are the octets for a receiver
-    that takes 8-bit content.
+    Before it is sent these are the octets for a receiver that takes 8-bit content; before its features have prepared
+    it, the octets that came in. With the id of a submission that has several recipients, the places that are different
+    for each of them (in tracked links, for example) are not filled.
     """
     with installation.open() as store:
         (row, events), *others = read_messages(store, id)
-        submission = row.submission
         try:
-            content = result_of(store.queue.submission(submission)).content
-            octets = result_of(store.content.read(submission, content))
+            octets = _read_content(installation, store, row, whole=bool(others))
         except KeyError:
             raise NotPossible(f"the content of {id} is no longer kept (see [retention])") from None
     # The same conversion gives the same octets: what was sent in another form is not kept twice.
@@ -84,6 +85,21 @@ def raw(installation: Installation, id: str, as_json: bool) -> None:
         return
     sys.stdout.buffer.write(octets)
     sys.stdout.buffer.flush()
+
+
+def _read_content(installation: Installation, store: Store, row: MessageRow, *, whole: bool) -> bytes:
+    """A recipient's copy, or for a ``whole`` submission what all copies are made from.
+
+    :raises FeatureMissing: where the copy cannot be made any more.
+    """
+    submission = result_of(store.queue.submission(row.submission))
+    prepared = result_of(store.queue.prepared(row.submission))
+    content, slots = prepared or (submission.content, ())
+    octets = result_of(store.content.read(row.submission, content))
+    if whole or not slots:
+        return octets
+    addressee = Addressee(row.submission, row.number, row.recipient, submission.account)
+    return Filling(installation.catalog, row.submission, slots, octets).fill(addressee)
 
 
 def find_rows(store: Store, id: str) -> Sequence[MessageRow]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import DNSLookupError
@@ -14,10 +13,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtpeter.delivery.connection import ConnectionSettings, Mark, RelayConnection
+from smtpeter.delivery.form import FormMaker, Impersonal, InThread
 from smtpeter.delivery.waiting import Waiting, Work
-from smtpeter.errors import ContentCorrupt, StorageUnavailable
-from smtpeter.interfaces import IContentStore, IDeliveryAgent
-from smtpeter.mime.convert import convert, needs_conversion
+from smtpeter.interfaces import IContentStore, IDeliveryAgent, IPersonalizer
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
 from smtpeter.model.reply import clean_text
 from smtpeter.smtp.transaction import Transaction
@@ -25,11 +23,9 @@ from smtpeter.smtp.transaction import Transaction
 CONNECT_TIMEOUT = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 MEMORY = 100_000_000  # octets of content: two of the largest messages that we take by default
-SMALL = 65536  # octets of content that are looked through in no time
 RECIPIENTS = 100  # of one transaction (RFC 5321 section 4.5.3.1.8); the others follow in the next
 
 MarkInDoubt = Callable[[str, int, Sequence[int]], "Deferred[bool]"]
-InThread = Callable[[Callable[[], bytes]], "Deferred[bytes]"]
 _STOPPING = Outcome(OutcomeKind.NOT_TRIED, 0, "4.3.2", "The server is stopping")
 _UNSERVED = Outcome(OutcomeKind.DEFERRED, 0, "4.4.2", "Every connection was closed before the message could begin")
 
@@ -42,7 +38,8 @@ class RelayAgent:
     ``messages`` how many each carries, ``memory`` how much content (octets) is read from the store for all of them.
     ``stop_timeout`` is how long (seconds) stopping waits for answers to final dots, and half of it for all else that
     is under way.  ``in_thread`` calls what takes too long for the reactor's thread.  With ``mark`` the store is told
-    before each final dot, and nothing is sent that it does not confirm.
+    before each final dot, and nothing is sent that it does not confirm.  ``personalizer`` tells which recipients have a
+    copy of their own, and so a transaction of their own.
 
     When no connection can be opened, or one closes before it has dealt with any message, everything that waits gets the
     reason as its outcome, and so does what comes before the pause is over; until then ``capacity`` is 0, so that a dead
@@ -63,12 +60,12 @@ class RelayAgent:
         memory: int = MEMORY,
         stop_timeout: float = 20.0,
         mark: MarkInDoubt | None = None,
+        personalizer: IPersonalizer | None = None,
     ) -> None:
         self._connect = connect
         self._settings = settings
         self._timers: IReactorTime = settings.timers
-        self._content = content
-        self._in_thread = in_thread
+        self._forms = FormMaker(content, personalizer or Impersonal(), in_thread)
         self._limit = connections
         self._messages = messages
         self._stop_timeout = stop_timeout
@@ -155,46 +152,18 @@ class RelayAgent:
             work.done.callback(work.outcomes)
 
     def _carry(self, connection: RelayConnection, work: Work) -> None:
-        if work.content is not None:
+        """Go on with a job on this connection, as far as there is something to go on with."""
+        if not connection.usable:
+            self._free(connection, work)
+            return
+        wait = self._forms.make(work, connection.offers("8BITMIME"))
+        if wait is not None:
+            wait.addCallback(lambda made: self._carry(connection, work))
+            wait.addErrback(self._failed, connection, work)
+        elif work.left:
             self._transact(connection, work)
-            return
-        reading = self._content.read(work.job.submission, work.job.content)
-        reading.addCallbacks(
-            self._content_read, self._content_missing, callbackArgs=(connection, work), errbackArgs=(connection, work)
-        )
-        reading.addErrback(self._failed, connection, work)
-
-    def _content_read(self, content: bytes, connection: RelayConnection, work: Work) -> None:
-        work.content = content
-        self._transact(connection, work)
-
-    def _convert(self, connection: RelayConnection, work: Work, eight_bit: bool) -> None:
-        """Put the content into the form that this connection can take; another one may take another form."""
-        content = work.content
-        assert content is not None
-        if len(content) <= SMALL and not needs_conversion(content, eight_bit=eight_bit):
-            self._converted(content, connection, work, eight_bit)
-            return
-        converting = self._in_thread(partial(convert, content, eight_bit=eight_bit))
-        converting.addCallback(self._converted, connection, work, eight_bit)
-        converting.addErrback(self._failed, connection, work)
-
-    def _converted(self, content: bytes, connection: RelayConnection, work: Work, eight_bit: bool) -> None:
-        work.form = eight_bit, content
-        self._transact(connection, work)
-
-    def _content_missing(self, failure: Failure, connection: RelayConnection, work: Work) -> None:
-        error = failure.value
-        if isinstance(error, StorageUnavailable):
-            outcome = Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "The message cannot be read from the store now")
-        elif isinstance(error, ContentCorrupt | KeyError):
-            outcome = Outcome(OutcomeKind.HOLD, 0, "4.3.0", "The stored message is damaged or gone; it is not sent")
-            self._log.error("content: submission={submission} reason={reason}", event="content",
-                            submission=work.job.submission, reason=str(error))  # fmt: skip
         else:
-            failure.raiseException()
-        work.settle_rest(outcome)
-        self._free(connection, work)
+            self._free(connection, work)
 
     def _failed(self, failure: Failure, connection: RelayConnection, work: Work) -> None:
         self._log.failure("a delivery failed: submission={submission}", failure, submission=work.job.submission)
@@ -206,22 +175,20 @@ class RelayAgent:
             self._free(connection, work)
 
     def _transact(self, connection: RelayConnection, work: Work) -> None:
-        if not connection.usable:
-            self._free(connection, work)
-            return
-        eight_bit = connection.offers("8BITMIME")
-        if work.form is None or work.form[0] is not eight_bit:
-            self._convert(connection, work, eight_bit)
-            return
-        job, content = work.job, work.form[1]
-        part, work.left = work.left[:RECIPIENTS], work.left[RECIPIENTS:]
+        job, form = work.job, work.form
+        assert form is not None
+        part = work.take(RECIPIENTS)
         mark = self._make_mark(work, part) if self._mark is not None else None
 
         def transacted(outcomes: Mapping[int, Outcome]) -> None:
+            if form.seven_bit:
+                outcomes = {number: each._replace(seven_bit=each.stage == "end") for number, each in outcomes.items()}
             self._transacted(connection, work, part, outcomes)
 
         connection.send(
-            Transaction(job.reverse_path, part, content, job.body, job.smtputf8, job.ret, job.envid, mark is not None),
+            Transaction(
+                form.reverse_path, part, form.content, job.body, job.smtputf8, job.ret, job.envid, mark is not None
+            ),
             transacted,
             mark,
         )
@@ -252,8 +219,6 @@ class RelayAgent:
         part: Sequence[LeasedRecipient],
         outcomes: Mapping[int, Outcome],
     ) -> None:
-        if work.form is not None and work.form[1] is not work.content and not work.form[0]:
-            outcomes = {number: each._replace(seven_bit=each.stage == "end") for number, each in outcomes.items()}
         work.outcomes.update(outcomes)
         again = [recipient for recipient in part if outcomes[recipient.number].kind is OutcomeKind.NOT_TRIED]
         if len(again) < len(part):
@@ -269,7 +234,7 @@ class RelayAgent:
         elif again:
             work.left = (*again, *work.left)
         if work.left and connection.usable and connection.transactions < self._messages:
-            self._transact(connection, work)
+            self._carry(connection, work)
         else:
             self._free(connection, work)
 

@@ -12,13 +12,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from smtpeter.delivery.form import Impersonal
 from smtpeter.delivery.notify import FailureNotifier
 from smtpeter.delivery.report import DeliveryReport
 from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, is_overdue
 from smtpeter.delivery.settling import Ended, Settler
 from smtpeter.delivery.walltime import WallTime
 from smtpeter.errors import StorageUnavailable, StoreDamaged
-from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics, IQueueStore
+from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics, IPersonalizer, IQueueStore
 from smtpeter.model.delivery import Job, Outcome, OutcomeKind
 
 DOMAINS = 500  # looked at together
@@ -26,6 +27,7 @@ AT_ONCE = 50  # jobs that are started in one turn of the reactor
 GAP = 0.01  # seconds between two claims, so that each finds many
 SOON = 1.0  # seconds until the next look after trouble, or where the agent takes nothing
 WATCH = 15.0  # seconds between looks at leases and at the clock
+PERSONAL = 10  # recipients of a personal job that one connection deals with, and that are written down together
 UNSETTLED = 2000  # jobs that may have ended and wait to be written down; nothing is claimed beyond
 SETTLE_TIMEOUT = 10.0  # seconds that stopping waits for the store
 
@@ -46,9 +48,10 @@ class _Attempt:
 class Scheduler(Service):
     """Keeps the agent fed.
 
-    ``random`` gives numbers in [0, 1).  ``in_flight`` is how many recipients may be claimed and not yet ended,
-    ``lease`` how long (seconds) a claim holds without being renewed, ``poll`` how long the store is left alone when
-    nothing is heard, ``stop_timeout`` how long stopping waits for what is under way.
+    ``random`` gives numbers in [0, 1).  ``personalizer`` tells which recipients need a transaction of their own.
+    ``in_flight`` is how many recipients may be claimed and not yet ended, ``lease`` how long (seconds) a claim holds
+    without being renewed, ``poll`` how long the store is left alone when nothing is heard, ``stop_timeout`` how long
+    stopping waits for what is under way.
     """
 
     _log = Logger()
@@ -64,6 +67,7 @@ class Scheduler(Service):
         metrics: IMetrics,
         policy: RetryPolicy,
         random: Callable[[], float],
+        personalizer: IPersonalizer | None = None,
         in_flight: int = 400,
         lease: float = 900.0,
         poll: float = 5.0,
@@ -76,6 +80,7 @@ class Scheduler(Service):
         self._metrics = metrics
         self._policy = policy
         self._random = random
+        self._personalizer = personalizer or Impersonal()
         self._in_flight = in_flight
         self._lease = lease
         self._poll = poll
@@ -216,18 +221,26 @@ class Scheduler(Service):
 
     def _release_ready(self) -> None:
         ready, self._ready = self._ready, deque()
+        begun = {(attempt.job.submission, attempt.job.lease) for attempt in self._attempts}
+        begun.update((job.submission, job.lease) for job in self._settler.jobs())
         for job in ready:
             self._claimed -= len(job.recipients)
-            self._spawn(self._release(job))
+            if (job.submission, job.lease) in begun:
+                self._give_back(job)  # for the rest of it is not to be released
+            else:
+                self._spawn(self._release(job))
 
     async def _release(self, job: Job) -> None:
         try:
             await self._queue.release(job.submission, job.lease)
         except Exception as error:
             self._note_trouble(error)
-            # The settler does not give up.
-            outcomes = {recipient.number: _NOT_TRIED for recipient in job.recipients}
-            self._settler.add(Ended(job, conclude(job, outcomes, self._time.now(), self._policy, self._random())))
+            self._give_back(job)
+
+    def _give_back(self, job: Job) -> None:
+        """Have it written down that these recipients were not tried; the settler does not give up."""
+        outcomes = {recipient.number: _NOT_TRIED for recipient in job.recipients}
+        self._settler.add(Ended(job, conclude(job, outcomes, self._time.now(), self._policy, self._random())))
 
     # --- attempts ---
 
@@ -242,10 +255,20 @@ class Scheduler(Service):
                 # An agent that takes nothing while it has nothing is in trouble: it will tell each job which.
                 if self._attempts and self._agent.capacity() <= 0:
                     return
-                self._start(self._ready.popleft())
+                self._start(self._next_part())
             self._timers.callLater(0, self._start_ready)  # sessions have their turn first
         finally:
             self._starting = False
+
+    def _next_part(self) -> Job:
+        """The next job; of a personal one some recipients only, as each needs a transaction of its own.  Others wait
+        behind what else is ready, for another connection, and a crash finds less that is not written down yet.
+        """
+        job = self._ready.popleft()
+        if len(job.recipients) <= PERSONAL or not self._personalizer.is_personal(job):
+            return job
+        self._ready.append(job._replace(recipients=job.recipients[PERSONAL:]))
+        return job._replace(recipients=job.recipients[:PERSONAL])
 
     def _start(self, job: Job) -> None:
         now = self._time.now()

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
+from smtpeter.interfaces import ICopies
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome
+
+
+class Form(NamedTuple):
+    """What is ready to be sent to a receiver that takes 8-bit content, or does not.
+
+    ``recipient`` is whose it is, None where it is the same for all; ``seven_bit``: it was converted to 7 bits.
+    """
+
+    eight_bit: bool
+    recipient: LeasedRecipient | None
+    reverse_path: str
+    content: bytes
+    seven_bit: bool
 
 
 class Work:
     """A job under way.  ``left`` are the recipients that no transaction has dealt with; ``returned`` counts how often
-    it came back from a connection that did nothing for it; ``fenced``: the store does not let it go on.  ``form`` is
-    the content as a receiver that takes 8-bit content (True), or does not, can have it."""
+    it came back from a connection that did nothing for it; ``fenced``: the store does not let it go on.  ``copies``
+    makes each recipient his own copy, where he gets one; ``form`` is what was made last."""
 
-    __slots__ = ("content", "done", "fenced", "form", "held", "job", "left", "outcomes", "returned")
+    __slots__ = ("content", "copies", "done", "fenced", "form", "held", "job", "left", "outcomes", "returned")
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -23,9 +38,27 @@ class Work:
         self.left: Sequence[LeasedRecipient] = job.recipients
         self.outcomes: dict[int, Outcome] = {}
         self.content: bytes | None = None
-        self.form: tuple[bool, bytes] | None = None
+        self.copies: ICopies | None = None
+        self.form: Form | None = None
         self.held = self.returned = 0
         self.fenced = False
+
+    def has_form(self, eight_bit: bool) -> bool:
+        """Whether what was made last is right for the next transaction with such a receiver."""
+        form = self.form
+        if form is None or form.eight_bit is not eight_bit:
+            return False
+        return form.recipient is None or form.recipient is self.left[0]
+
+    def set_form(self, form: Form) -> None:
+        """This was made last."""
+        self.form = form
+
+    def take(self, limit: int) -> Sequence[LeasedRecipient]:
+        """The recipients of the next transaction: one, where he has a form of his own, otherwise up to ``limit``."""
+        count = limit if self.copies is None else 1
+        part, self.left = self.left[:count], self.left[count:]
+        return part
 
     def settle_rest(self, outcome: Outcome) -> None:
         """This outcome for all recipients that have none yet."""
@@ -69,7 +102,7 @@ class Waiting:
 
     def release(self, work: Work) -> None:
         """It is over, and what it holds is free."""
-        work.content = work.form = None
+        work.content = work.copies = work.form = None
         if work.held:
             self._held -= work.held
             work.held = 0

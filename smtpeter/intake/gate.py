@@ -15,6 +15,9 @@ from smtpeter.quantities import FreeSpace
 
 FULL = Reply(452, "4.3.1", "Not enough room to keep mail; try again later")
 UNAVAILABLE = Reply(451, "4.3.0", "Mail cannot be stored now; try again later")
+BEHIND = Reply(
+    451, "4.3.2", "Preparing is behind: mail with features cannot be taken now; try again later, or send without them"
+)
 STOPPING = Reply(421, "4.3.2", "The service is shutting down; try again later")
 
 
@@ -64,3 +67,33 @@ class Gate:
             self._log.info("mail is accepted again: {why}", why=why)
         else:
             self._log.error("mail is refused with {code}: {why}", code=refusal.code, why=why)
+
+
+class Backlog:
+    """Whether mail that has to be prepared can be taken, while all other mail is.
+
+    ``refusal`` is None, or the temporary reply for it while what waits has waited longer than ``longest`` seconds.
+    """
+
+    _log = Logger()
+
+    def __init__(self, longest: float) -> None:
+        self.refusal: Reply | None = None
+        self._longest = longest
+
+    def measured(self, oldest: float | None, now: float) -> None:
+        """Since when the oldest waits (None: nothing does), as it was found at ``now``."""
+        age = 0.0 if oldest is None else now - oldest
+        refusal = BEHIND if age > self._longest else None
+        if refusal == self.refusal:
+            return
+        self.refusal = refusal
+        if refusal is None:
+            self._log.info("mail that wants features is accepted again", event="preparing")
+        else:
+            self._log.error(
+                "mail that wants features is refused with {code}: preparing is {age:.0f} seconds behind",
+                event="preparing",
+                code=refusal.code,
+                age=age,
+            )

@@ -7,13 +7,15 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 
 from smtpeter.errors import Refusal
+from smtpeter.intake.features import NO_OPTIONS, FeatureIntake
 from smtpeter.intake.heading import HeaderRoom, Heading
-from smtpeter.intake.options import NO_OPTIONS, CoreOptions, read_controls
+from smtpeter.intake.options import NOTHING_ASKED, Asked, read_controls
 from smtpeter.interfaces import IContentSpool, ISubmitter
 from smtpeter.mime.header import Header, count_fields, read_header
 from smtpeter.mime.trace import Origin, trace_fields
 from smtpeter.mime.words import decode_field
 from smtpeter.model.envelope import Envelope
+from smtpeter.model.feature import MessageSummary, Options
 from smtpeter.model.submission import Content, Submission
 
 FIELDS = 1000
@@ -24,12 +26,13 @@ LINES = 10_000
 
 
 class MessagePolicy(NamedTuple):
-    """What holds for every message: our name, limits, and how long delivery is tried (seconds)."""
+    """What holds for every message: our name, limits, how long delivery is tried (seconds), and the features."""
 
     hostname: str
     header_size: int
     received_fields: int
     expire: float
+    features: FeatureIntake | None = None
 
 
 class IncomingMessage:
@@ -59,7 +62,9 @@ class IncomingMessage:
         self._policy = policy
         self._heading: Heading | None = Heading(policy.header_size, room)
         self._subject = self._message_id = ""
-        self._options: CoreOptions = NO_OPTIONS
+        self._asked: Asked = NOTHING_ASKED
+        self._options: Options = NO_OPTIONS
+        self._prepare = False
         self._refusal: Refusal | None = None
 
     def write(self, octets: bytes) -> Deferred[None] | None:
@@ -88,6 +93,11 @@ class IncomingMessage:
                     written.addErrback(lambda failure: None)  # finish() tells it again
             except Refusal as refusal:
                 self._refuse(refusal)
+        if self._refusal is None and self._policy.features is not None:
+            try:
+                self._policy.features.check(self._options, self._summary)
+            except Refusal as refusal:
+                self._refuse(refusal)
         if self._refusal is not None:
             self._spool.abort()
             raise self._refusal
@@ -110,6 +120,8 @@ class IncomingMessage:
     def _take_header(self, head: bytes, end: int) -> Deferred[None] | None:
         self._forget_heading()
         header = self._read_header(head[:end])
+        if self._policy.features is not None:
+            self._options, self._prepare = self._policy.features.choose(self._submitter.options, self._asked.features)
         recipients = self._envelope.recipients
         fields = trace_fields(
             self._origin,
@@ -139,10 +151,23 @@ class IncomingMessage:
         if header.received > self._policy.received_fields:
             raise Refusal(554, "5.4.6", "Too many hops: the message seems to go in a circle")
         if header.controls:
-            self._options = read_controls(header.controls, self._now)
+            features = self._policy.features
+            self._asked = read_controls(header.controls, self._now, features.catalog if features else None)
         return header
 
+    def _summary(self) -> MessageSummary:
+        return MessageSummary(
+            submission=self.id,
+            account=self._submitter.account.email,
+            login=self._submitter.login,
+            reverse_path=self._envelope.reverse_path,
+            recipients=tuple(recipient.address for recipient in self._envelope.recipients),
+            size=self._spool.size,
+            subject=self._subject,
+        )
+
     def _submission(self, content: Content) -> Submission:
+        due = self._asked.due or self._now
         return Submission(
             id=self.id,
             account=self._submitter.account.number,
@@ -151,9 +176,11 @@ class IncomingMessage:
             envelope=self._envelope,
             content=content,
             time=self._now,
-            due=self._now,
-            expires=self._options.expires or self._now + self._policy.expire,
+            due=due,
+            expires=self._asked.expires or due + self._policy.expire,
             subject=self._subject,
             message_id=self._message_id,
-            tags=self._options.tags,
+            tags=self._asked.tags,
+            options=tuple(sorted(self._options.items())) if self._options else (),
+            prepare=self._prepare,
         )

@@ -14,17 +14,24 @@ from smtpeter.model.submission import Submission
 
 @implementer(ISubmissionIntake)
 class Intake:
-    """Hands submissions to the store, and wakes delivery once they are durable.
+    """Hands submissions to the store, and wakes whoever is next once they are durable.
 
-    ``wake`` takes the domains that have mail now.
+    ``wake`` takes the domains that have mail now; ``prepare`` is told that there is mail for features to prepare.
     """
 
     _log = Logger()
 
-    def __init__(self, queue: IQueueStore, wake: Callable[[Iterable[str]], None], metrics: IMetrics) -> None:
+    def __init__(
+        self,
+        queue: IQueueStore,
+        wake: Callable[[Iterable[str]], None],
+        metrics: IMetrics,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
         self._queue = queue
         self._wake = wake
         self._metrics = metrics
+        self._prepare = prepare
 
     def submit(self, submission: Submission) -> Deferred[None]:
         """See :meth:`smtpeter.interfaces.ISubmissionIntake.submit`."""
@@ -37,6 +44,9 @@ class Intake:
             recipients = submission.envelope.recipients
             self._metrics.count("submissions", channel=submission.channel)
             self._metrics.count("recipients", len(recipients), channel=submission.channel)
-            self._wake({recipient.domain for recipient in recipients})
+            if submission.prepare:
+                self._prepare()
+            else:
+                self._wake({recipient.domain for recipient in recipients})
         except Exception:
-            self._log.failure("delivery was not told of {id}; it will find it by itself", id=submission.id)
+            self._log.failure("nobody was told of {id}; it will be found all the same", id=submission.id)

@@ -10,45 +10,22 @@ from __future__ import annotations
 import re
 import string
 from binascii import a2b_qp, b2a_base64, b2a_qp
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from smtpeter.mime.structure import IDENTITIES, Part, scan
+from smtpeter.mime.structure import IDENTITIES, SEALED, Part, delimiters_around, is_message, scan
+from smtpeter.mime.transfer import LINE_LIMIT, WIDTH, has_long_line, put_encoding, wrap
 
 _Edit = tuple[int, int, list[bytes]]  # what is to be put in place of content[start:end]
 
-LINE_LIMIT = 998  # octets of a line without its CRLF
-_WIDTH = 76  # of encoded lines (RFC 2045 section 6.7, 6.8)
 _PIECE = 57 * 1024  # octets that are encoded at a time: other threads can run in between
 
-_SEALED = frozenset(
-    (
-        "multipart/signed", "multipart/encrypted",
-        "application/pkcs7-mime", "application/x-pkcs7-mime",
-    )
-)  # fmt: skip
 _DKIM_SIGNATURE = re.compile(rb"^dkim-signature[ \t]*:", re.I | re.M)
-_MIME_VERSION = re.compile(rb"^mime-version[ \t]*:", re.I | re.M)
-_ENCODING_FIELD = re.compile(rb"^content-transfer-encoding[ \t]*:(?:[^\r\n]++|\r\n[ \t])*+(?:\r\n|\Z)", re.I | re.M)
 _LONG_IN_QUOTED_PRINTABLE = bytes(set(range(256)) - set(range(32, 127)) - set(b"\t\r\n")) + b"="
 _NO_BASE64 = bytes(set(range(256)) - set(string.ascii_letters.encode() + string.digits.encode() + b"+/="))
 _DASHED = re.compile(rb"\n--([^\r\n]*)")
 # A header line is cut before white space that has a word on either side: behind as many words as fit, or behind one.
 _WORDS = re.compile(rb".*[^ \t](?=[ \t]++[^ \t])", re.S)
 _FIRST_WORD = re.compile(rb"[ \t]*+[^ \t]++(?=[ \t]++[^ \t])")
-
-
-def has_long_line(content: bytes, start: int = 0, end: int | None = None) -> bool:
-    """Whether a line of ``content[start:end]`` has more octets than SMTP allows.
-
-    It leaps: whatever ends within a thousand octets from the start of a line is fine.
-    """
-    end = len(content) if end is None else end
-    while end - start > LINE_LIMIT:
-        newline = content.rfind(b"\n", start, min(end, start + LINE_LIMIT + 2))
-        if newline < 0:
-            return True
-        start = newline + 1
-    return False
 
 
 def needs_conversion(content: bytes, *, eight_bit: bool) -> bool:
@@ -101,13 +78,13 @@ def _edits(content: bytes, parts: Sequence[Part], eight_bit: bool) -> Iterator[_
             continue
         new_body: list[bytes] | None = None
         encoding = ""
-        if part.type in _SEALED:
+        if part.type in SEALED:
             sealed = part.end
         elif part.inner:
             if not eight_bit and part.encoding in ("8bit", "binary"):
                 encoding = "7bit"
         elif not fits(part.body, part.end):
-            encoding, new_body = _encode_leaf(content, part, _delimiters_around(parts, part))
+            encoding, new_body = _encode_leaf(content, part, delimiters_around(parts, part))
         header = _new_header(content, part, parts, encoding)
         if header != content[part.begin : part.body]:
             yield part.begin, part.body, [header]
@@ -152,9 +129,9 @@ def _tidy_base64(content: bytes, part: Part) -> Iterator[bytes]:
     left, line_end = b"", b""
     for piece in _pieces(content, part.body, part.end):
         left += piece.translate(None, _NO_BASE64)
-        whole = len(left) - len(left) % _WIDTH
+        whole = len(left) - len(left) % WIDTH
         if whole:
-            yield line_end + _wrap(left[:whole])
+            yield line_end + wrap(left[:whole])
             left, line_end = left[whole:], b"\r\n"
     yield line_end + left if left else b""
 
@@ -193,12 +170,8 @@ def _quoted_printable(octets: bytes, start: int, end: int, delimiters: frozenset
 def _base64(octets: bytes, start: int, end: int) -> Iterator[bytes]:
     line_end = b""
     for piece in _pieces(octets, start, end):
-        yield line_end + _wrap(b2a_base64(piece, newline=False))
+        yield line_end + wrap(b2a_base64(piece, newline=False))
         line_end = b"\r\n"
-
-
-def _wrap(text: bytes) -> bytes:
-    return b"\r\n".join([text[begin : begin + _WIDTH] for begin in range(0, len(text), _WIDTH)])
 
 
 def _pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
@@ -227,16 +200,6 @@ def _quoted_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
     yield left
 
 
-def _delimiters_around(parts: Sequence[Part], part: Part) -> frozenset[bytes]:
-    """What a line of this part must not be, behind two hyphens."""
-    delimiters = set()
-    while part.parent >= 0:
-        part = parts[part.parent]
-        if part.boundary:
-            delimiters |= {part.boundary, part.boundary + b"--"}
-    return frozenset(delimiters)
-
-
 # --- headers ----------------------------------------------------------------------------------------------------------
 
 
@@ -247,18 +210,7 @@ def _new_header(content: bytes, part: Part, parts: Sequence[Part], encoding: str
         header = _fold(header)
     if not encoding or encoding == part.encoding:
         return header + separator
-    field = f"Content-Transfer-Encoding: {encoding}\r\n".encode("ascii")
-    is_message = part.parent < 0 or not parts[part.parent].boundary
-    if is_message and not _MIME_VERSION.search(header):
-        field = b"MIME-Version: 1.0\r\n" + field
-    header = _ENCODING_FIELD.sub(_once(field), header) if _ENCODING_FIELD.search(header) else header + field
-    return header + (separator or b"\r\n")
-
-
-def _once(field: bytes) -> Callable[[re.Match[bytes]], bytes]:
-    """Puts the field in the place of the first match, and nothing in the places of others."""
-    left = [field]
-    return lambda match: left.pop() if left else b""
+    return put_encoding(header, encoding, version=is_message(parts, part)) + (separator or b"\r\n")
 
 
 def _fold(header: bytes) -> bytes:

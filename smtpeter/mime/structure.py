@@ -7,16 +7,24 @@ whatever is nested in what, nothing is recursive, and a message beyond the limit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 DEPTH_LIMIT = 32
 PARTS_LIMIT = 1000
 HEADER_LIMIT = 262_144  # octets of one header
-_PARAMETERS_LIMIT = 100
-_BOUNDARY_LIMIT = 2048  # octets; 70 are allowed
+_PARAMETERS_LIMIT = 100  # of one field
+_PARAMETER_LIMIT = 2048  # octets of one; a boundary may have 70
 IDENTITIES = frozenset(("", "7bit", "8bit", "binary"))  # transfer encodings that change nothing
+SEALED = frozenset(
+    (
+        "multipart/signed", "multipart/encrypted",
+        "application/pkcs7-mime", "application/x-pkcs7-mime",
+    )
+)  # fmt: skip
+"""Media types that are signed or encrypted: nothing within may be touched."""
+
 _CANDIDATES_LIMIT = 500_000  # lines that begin like a delimiter and are none
 _WINDOW = 1 << 20  # octets of one search: other threads can run in between
 
@@ -24,8 +32,10 @@ _WINDOW = 1 << 20  # octets of one search: other threads can run in between
 _HEADER = re.compile(
     rb"(?:>?From [^\r\n]*\r\n)?(?:(?!--)[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n|\Z)|[ \t][^\r\n]*(?:\r\n|\Z))*+"
 )
+_ANY_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*+)", re.M)
 _FIELD = re.compile(rb"^(content-type|content-transfer-encoding)[ \t]*:((?:[^\r\n]++|\r\n[ \t])*+)", re.I | re.M)
-_COMMENT = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+\))*+\)"
+# A comment that is not closed goes on to the end: it is not read again for each "(" in it.
+_COMMENT = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+(?:\)|\Z))*+(?:\)|\Z)"
 _SPACE = rb"(?:[ \t\r\n]|" + _COMMENT + rb")*+"
 _TOKEN = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++)"
 _LEADING_TOKEN = re.compile(_SPACE + _TOKEN + _SPACE, re.S)
@@ -64,12 +74,57 @@ class Part(NamedTuple):
     epilogue: int = 0
 
 
-def scan(content: bytes) -> list[Part] | None:
+def scan(content: bytes, *, depth: int = DEPTH_LIMIT, parts: int = PARTS_LIMIT) -> list[Part] | None:
     """All parts in the order in which they begin, the message first; None where the message is beyond the limits."""
     try:
-        return _Scanner(content).scan()
+        return _Scanner(content, depth, parts).scan()
     except _TooComplex:
         return None
+
+
+def find_fields(content: bytes, start: int = 0) -> list[tuple[bytes, bytes]]:
+    """Names, in lower case, and unfolded values of all fields of the header that begins at ``start``, as far as it is
+    read."""
+    match = _HEADER.match(content, start, min(len(content), start + HEADER_LIMIT))
+    assert match is not None
+    fields = _ANY_FIELD.finditer(content, start, match.end())
+    return [(field[1].lower(), field[2].replace(b"\r\n", b"").strip(b" \t")) for field in fields]
+
+
+def content_parameters(value: bytes) -> dict[bytes, bytes]:
+    """The parameters of a Content-Type or Content-Disposition field, for :func:`parameter`."""
+    match = _MEDIA_TYPE.match(value) or _LEADING_TOKEN.match(value)
+    return _read_parameters(value, match.end() if match else 0)
+
+
+def parameter(given: Mapping[bytes, bytes], name: bytes) -> bytes:
+    """A parameter: plain, quoted, or in the ways of RFC 2231.  Empty where it is not there."""
+    if name in given:
+        return given[name].rstrip()
+    if name + b"*" in given:
+        return _decode_extended(given[name + b"*"]).rstrip()
+    return _joined_sections(given, name).rstrip()
+
+
+def leading_token(value: bytes) -> str:
+    """The first word of a field, behind comments and white space, in lower case: a transfer encoding, a disposition."""
+    match = _LEADING_TOKEN.match(value)
+    return "" if match is None else match[1].decode("ascii").lower()
+
+
+def delimiters_around(parts: Sequence[Part], part: Part) -> frozenset[bytes]:
+    """What a line of this part must not be, behind two hyphens."""
+    delimiters = set()
+    while part.parent >= 0:
+        part = parts[part.parent]
+        if part.boundary:
+            delimiters |= {part.boundary, part.boundary + b"--"}
+    return frozenset(delimiters)
+
+
+def is_message(parts: Sequence[Part], part: Part) -> bool:
+    """Whether a part's header is that of a message, and not of a part of a multipart."""
+    return part.parent < 0 or not parts[part.parent].boundary
 
 
 class _TooComplex(Exception):
@@ -90,8 +145,10 @@ class _Scanner:
     """One pass over the content.  ``_open`` are the parts around the present one, outermost first; ``_boundaries``
     those of them that wait for a delimiter.  Where two have the same boundary, its lines belong to the outer one."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, depth: int, parts: int) -> None:
         self._content = content
+        self._depth_limit = depth
+        self._parts_limit = parts
         self._parts: list[Part] = []
         self._open: list[int] = []
         self._boundaries: dict[bytes, int] = {}
@@ -113,7 +170,7 @@ class _Scanner:
         """A part begins, and with it those that begin in it.  Answers from where delimiters are to be looked for."""
         while True:
             index, part = len(self._parts), self._read(begin, parent, default_type)
-            if index >= PARTS_LIMIT or len(self._open) >= DEPTH_LIMIT:
+            if index >= self._parts_limit or len(self._open) >= self._depth_limit:
                 raise _TooComplex
             self._parts.append(part)
             self._open.append(index)
@@ -140,7 +197,7 @@ class _Scanner:
             fields.setdefault(field[1].lower(), field[2].replace(b"\r\n", b""))
         given = fields.get(b"content-type")
         type, boundary = (default_type, b"") if given is None else _read_content_type(given)
-        encoding = _read_encoding(fields.get(b"content-transfer-encoding", b""))
+        encoding = leading_token(fields.get(b"content-transfer-encoding", b""))
         inner = type == "message/rfc822" and separated and encoding in IDENTITIES
         if not type.startswith("multipart/"):
             boundary = b""
@@ -204,22 +261,19 @@ class _Scanner:
 # --- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _read_encoding(value: bytes) -> str:
-    match = _LEADING_TOKEN.match(value)
-    return "" if match is None else match[1].decode("ascii").lower()
-
-
 def _read_content_type(value: bytes) -> tuple[str, bytes]:
     """Media type and boundary.  What cannot be read is text/plain (RFC 2045 section 5.2)."""
     match = _MEDIA_TYPE.match(value)
     if match is None:
         return "text/plain", b""
     type = b"/".join(match.groups()).decode("ascii").lower()
-    return type, _boundary(value, match.end()) if type.startswith("multipart/") else b""
+    if not type.startswith("multipart/"):
+        return type, b""
+    return type, parameter(_read_parameters(value, match.end()), b"boundary")
 
 
-def _boundary(value: bytes, start: int) -> bytes:
-    """The boundary: plain, quoted, or in the ways of RFC 2231.  Of several that are alike the first counts."""
+def _read_parameters(value: bytes, start: int) -> dict[bytes, bytes]:
+    """Names in lower case and values as they are given.  Of several that are alike the first counts."""
     given: dict[bytes, bytes] = {}
     for _ in range(_PARAMETERS_LIMIT):
         start = value.find(b";", start)
@@ -227,25 +281,21 @@ def _boundary(value: bytes, start: int) -> bytes:
         if match is None:
             break
         name, quoted, plain = match.groups(b"")
-        if name.lower().startswith(b"boundary") and len(quoted) <= _BOUNDARY_LIMIT >= len(plain):
+        if len(name) <= _PARAMETER_LIMIT and len(quoted) <= _PARAMETER_LIMIT >= len(plain):
             given.setdefault(name.lower(), _QUOTED_PAIR.sub(rb"\1", quoted) or plain)
         start = match.end()
-    if b"boundary" in given:
-        return given[b"boundary"].rstrip()
-    if b"boundary*" in given:
-        return _decode_extended(given[b"boundary*"]).rstrip()
-    return _joined_sections(given).rstrip()
+    return given
 
 
-def _joined_sections(given: dict[bytes, bytes]) -> bytes:
+def _joined_sections(given: Mapping[bytes, bytes], name: bytes) -> bytes:
     """``boundary*0=``, ``boundary*1*=`` and so on, joined (RFC 2231 section 3)."""
     sections = []
     for number in range(len(given)):
-        name = b"boundary*%d" % number
-        if name in given:
-            sections.append(given[name])
-        elif name + b"*" in given:
-            value = given[name + b"*"]
+        section = b"%b*%d" % (name, number)
+        if section in given:
+            sections.append(given[section])
+        elif section + b"*" in given:
+            value = given[section + b"*"]
             sections.append(unquote_to_bytes(value) if number else _decode_extended(value))
         else:
             break

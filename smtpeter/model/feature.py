@@ -13,6 +13,15 @@ Options = Mapping[str, str]
 """A message's effective options: canonical names, and values as :class:`OptionKind` tells.  Absent: not given."""
 
 
+CORE_OPTIONS = {name: name for name in ("tags", "maxdelivertime", "send_at", "images")} | {"sendat": "send_at"}
+"""Options that are no feature's, since journal and schedule depend on them: canonical names by :func:`option_key`."""
+
+
+def option_key(name: str) -> str:
+    """By what the names of options are compared: without case, and ``-`` is ``_``."""
+    return name.lower().replace("-", "_")
+
+
 class OptionKind(StrEnum):
     """What an option's value may be: SWITCH ``true`` or ``false``; TEXT one line of at most 1,000 characters."""
 
@@ -23,7 +32,8 @@ class OptionKind(StrEnum):
 class Option(NamedTuple):
     """An option, declared once: the login's and token's default, the REST field, the ``X-SMTPeter-*`` header.
 
-    ``name`` and ``aliases`` are lower-case letters, digits and ``_``, and compare without case.  ``help`` is one line.
+    ``name`` and ``aliases`` are lower-case letters, digits and ``_``; what people write is compared with them as
+    :func:`option_key` has it.  ``help`` is one line.
     """
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,15 +13,8 @@ from zope.interface import implementer
 from smtpeter.errors import ContentCorrupt
 from smtpeter.interfaces import IContentSpool, IContentStore
 from smtpeter.model.submission import Content
-from smtpeter.store.spool import INCOMING, CallInThread, ContentSpool, content_path, trouble
-
-SMALL_CONTENT = 64 * 1024
-"""Octets.  Content up to this size is kept with the rows, and in memory until then: no session needs more of it.
-
-Rows cost less up to 256 KB.  Measured with 20 messages under way and the server on one core, CPU in microseconds for
-each message, as rows and as files: 16 KB 110 and 730, 32 KB 160 and 740, 64 KB 255 and 820, 128 KB 480 and 1040,
-256 KB 890 and 1230, 512 KB 1690 and 1440, 1 MB 3160 and 2190.
-"""
+from smtpeter.store.files import INCOMING, SMALL_CONTENT, checked, content_path, trouble
+from smtpeter.store.spool import CallInThread, ContentSpool
 
 _AT_ONCE = 500
 
@@ -30,8 +22,10 @@ _AT_ONCE = 500
 class ContentRows(Protocol):
     """What the database knows of content."""
 
-    def find(self, submission: str) -> Deferred[tuple[bytes | None, str | None]]:
+    def find(self, submission: str, prepared: bool) -> Deferred[tuple[bytes | None, str | None]]:
         """A submission's small content, or the name of its file; both None where neither is kept.
+
+        ``prepared``: what its features made of it, else what came in.
 
         Fails with ContentCorrupt where its row is damaged.
         """
@@ -63,22 +57,22 @@ class ContentStore:
         """See :class:`smtpeter.interfaces.IContentStore`."""
         if content.data is not None:
             try:
-                return succeed(_checked(submission, content.data, content))
+                return succeed(checked(submission, content.data, content))
             except ContentCorrupt as error:
                 return fail(error)
         return Deferred.fromCoroutine(self._read(submission, content))
 
     async def _read(self, submission: str, content: Content) -> bytes:
-        data, file = await self._rows.find(submission)
+        data, file = await self._rows.find(submission, content.prepared)
         if data is not None:
-            return _checked(submission, data, content)
+            return checked(submission, data, content)
         if file is None:
             raise KeyError(submission)
         path = content_path(self._directory, file)
         try:
-            octets: bytes = await self._call(lambda: _checked(submission, path.read_bytes(), content))
+            octets: bytes = await self._call(lambda: checked(submission, path.read_bytes(), content))
         except FileNotFoundError:
-            if (await self._rows.find(submission))[1] is None:
+            if (await self._rows.find(submission, content.prepared))[1] is None:
                 raise KeyError(submission) from None
             raise ContentCorrupt(f"the content of {submission} is missing: {path}") from None
         except OSError as error:
@@ -131,14 +125,3 @@ class ContentStore:
 
         # What cannot be removed now is removed at the next start.
         Deferred.fromCoroutine(remove()).addErrback(lambda failure: None)
-
-
-def _checked(submission: str, octets: bytes, content: Content) -> bytes:
-    # A column of SQLite's gives whatever type was written to it.
-    if (
-        not isinstance(octets, bytes)
-        or len(octets) != content.size
-        or hashlib.sha256(octets).digest() != content.digest
-    ):
-        raise ContentCorrupt(f"the content of {submission} is not what was taken in")
-    return octets

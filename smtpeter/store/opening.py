@@ -17,12 +17,14 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from smtpeter.errors import ConfigError, StorageUnavailable
-from smtpeter.interfaces import IAccountStore, IClock, IContentStore, IEventJournal, IExecutor, IQueueStore
-from smtpeter.store.content import SMALL_CONTENT, ContentStore
+from smtpeter.interfaces import IAccountStore, IBlockStore, IClock, IContentStore, IEventJournal, IExecutor, IQueueStore
+from smtpeter.store.content import ContentStore
+from smtpeter.store.files import INCOMING, SMALL_CONTENT, make_parts, sync_directory, trouble
 from smtpeter.store.migrate import known_migrations, migrate, schema_version
-from smtpeter.store.spool import INCOMING, CallInThread, make_parts, sync_directory, trouble
+from smtpeter.store.spool import CallInThread
 from smtpeter.store.sqlite.accounts import AccountStore
-from smtpeter.store.sqlite.connection import connect, connect_server, translate
+from smtpeter.store.sqlite.blocks import BlockStore
+from smtpeter.store.sqlite.connection import connect, connect_server, database_path, translate
 from smtpeter.store.sqlite.contents import ContentRows
 from smtpeter.store.sqlite.direct import DirectExecutor
 from smtpeter.store.sqlite.journal import EventJournal
@@ -58,6 +60,7 @@ class Store:
     accounts: IAccountStore
     journal: IEventJournal
     content: IContentStore
+    blocks: IBlockStore
     executor: IExecutor
     _close: Callable[[], Deferred[None]] = field(repr=False)
 
@@ -142,20 +145,8 @@ def _assemble(
 ) -> tuple[Store, ContentStore]:
     content = ContentStore(data_dir / "content", call, ContentRows(executor), small_content)
     queue = QueueStore(executor, content, clock)
-    accounts = AccountStore(executor, clock)
-    return Store(queue, accounts, EventJournal(executor), content, executor, lambda: Deferred()), content
-
-
-def database_path(url: str) -> Path:
-    """The file that a store's URL names.
-
-    :raises ConfigError: where it names none that we know.
-    """
-    if url.startswith("postgresql://"):
-        raise ConfigError("store.url: postgresql:// comes later: use sqlite:// and an absolute path")
-    if not url.startswith("sqlite:///") or url.endswith("/"):
-        raise ConfigError("store.url: has to be sqlite:// and the absolute path of a file")
-    return Path(url.removeprefix("sqlite://"))
+    accounts, journal, blocks = AccountStore(executor, clock), EventJournal(executor), BlockStore(executor)
+    return Store(queue, accounts, journal, content, blocks, executor, lambda: Deferred()), content
 
 
 def make_directories(data_dir: Path, path: Path) -> None:

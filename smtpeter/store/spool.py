@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import secrets
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtpeter.errors import StorageFull, StorageUnavailable
+from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IContentSpool
 from smtpeter.model.submission import Content
+from smtpeter.store.files import IncomingFile, trouble
 
 BUFFER = 64 * 1024
 """Octets.  So much of a large message may wait in memory while a thread writes what came before."""
-
-INCOMING = "incoming"
 
 CallInThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
 
@@ -137,96 +132,3 @@ class ContentSpool:
         else:
             # What cannot be removed now is removed at the next start.
             self._call(file.remove).addErrback(lambda failure: None)
-
-
-class IncomingFile:
-    """A file that grows under a temporary name and gets its own when it is complete.  Its methods block."""
-
-    def __init__(self, directory: Path) -> None:
-        self.name = secrets.token_hex(16)
-        self._temporary = directory / INCOMING / self.name
-        self._path = content_path(directory, self.name)
-        self._file: IO[bytes] | None = None
-        self._hash = hashlib.sha256()
-
-    @property
-    def digest(self) -> bytes:
-        """The SHA-256 of what was written."""
-        return self._hash.digest()
-
-    def write(self, chunks: Sequence[bytes]) -> bool:
-        """Add octets; False: they are not durable yet."""
-        if self._file is None:
-            self._file = open(self._temporary, "xb", opener=_open_private)  # noqa: SIM115 (kept open)
-        for chunk in chunks:
-            self._hash.update(chunk)
-            self._file.write(chunk)
-        return False
-
-    def finish(self) -> bool:
-        """Make the file durable under its own name; True when it is."""
-        assert self._file is not None
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        # Opened before it is changed, so that a failure to write the change down is told to us, whoever else syncs it.
-        part = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            self._temporary.rename(self._path)
-            os.fsync(part)
-        finally:
-            os.close(part)
-        return True
-
-    def remove(self) -> None:
-        """Close and forget it."""
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError:
-                pass
-            self._temporary.unlink(missing_ok=True)
-            self._path.unlink(missing_ok=True)
-
-
-def content_path(directory: Path, name: str) -> Path:
-    """Where a finished file is."""
-    return directory / name[:2] / name
-
-
-def make_parts(directory: Path) -> None:
-    """Make the directories of finished files, and all of them durable.
-
-    They are there before the first file comes: if making one failed half-way, it would look durable to the next file.
-    """
-    made = [directory / f"{number:02x}" for number in range(256) if not (directory / f"{number:02x}").is_dir()]
-    try:
-        for part in made:
-            part.mkdir(mode=0o700)
-        sync_directory(directory)
-    except OSError:
-        for part in made:
-            with suppress(OSError):
-                part.rmdir()
-        raise
-
-
-def trouble(error: BaseException | None) -> Exception:
-    """What the trouble with a file means."""
-    if isinstance(error, OSError):
-        kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageUnavailable
-        return kind(f"content: {error}")
-    return error if isinstance(error, Exception) else StorageUnavailable(str(error))
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make durable which files are in a directory."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,10 @@ _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "smtp_sessions": ("SMTP sessions that ended", ()),
     "smtp_authentications": ("Attempts to authenticate over SMTP", ("result",)),
     "deliveries": ("Ends of delivery attempts, for each recipient", ("outcome",)),
+    "events_recorded": ("Clicks and opens written to the journal", ()),
+    "events_lost": ("Clicks and opens that could not be written", ()),
+    "prepared": ("Messages that workers prepared, by what came of it", ("result",)),
+    "workers_ended": ("Worker processes that ended while the server ran", ("why",)),
     "settlements_fenced": ("Recipients whose lease was lost before their outcome was written", ()),
 }
 _HISTOGRAMS: dict[str, str] = {"delivery_seconds": "How long delivery attempts took"}

@@ -1,39 +1,86 @@
-"""The web server: so far what operators and their machines ask for."""
+"""The web server: what operators and their machines ask for, and what features serve to mail readers."""
 
 from __future__ import annotations
 
 import io
 import ipaddress
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
-from twisted.web.http import FORBIDDEN, NOT_FOUND, SERVICE_UNAVAILABLE
+from twisted.internet.interfaces import ISSLTransport
+from twisted.protocols.basic import LineReceiver
+from twisted.web.http import FORBIDDEN, NO_BODY_CODES, NOT_FOUND, SERVICE_UNAVAILABLE, HTTPChannel
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smtpeter.locations import Network
 from smtpeter.web.metrics import CONTENT_TYPE, Metrics
+from smtpeter.web.tracking import LONGEST_BODY, PREFIX, Tracking
 
 
-def make_site(trouble: Callable[[], str | None], metrics: Metrics, metrics_allow: Sequence[Network]) -> Site:
+def make_site(
+    trouble: Callable[[], str | None],
+    metrics: Metrics,
+    metrics_allow: Sequence[Network],
+    tracking: Tracking | None = None,
+    reactor: Any = None,
+) -> Site:
     """``trouble`` tells why mail cannot be accepted, None while it can."""
     root = _NotFound()
     root.putChild(b"healthz", _Health(trouble))
     root.putChild(b"metrics", _Metrics(metrics, metrics_allow))
-    site = Site(root, requestFactory=_Bodiless)
+    if tracking is not None:
+        root.putChild(b"t", _Tracked(tracking))
+        root.putChild(b"robots.txt", _Robots())
+    site = Site(root, requestFactory=_SmallBodies, reactor=reactor)
+    site.protocol = _Channel  # type: ignore[method-assign, assignment]  # Twisted's own adds HTTP/2, which we have not
     site.noisy = False
     site.displayTracebacks = False
     site.log = lambda request: None  # type: ignore[method-assign]
     return site
 
 
-class _Bodiless(Request):
-    """Nothing here reads a body, so none is kept; Twisted would write it to a file, however large."""
+class _Channel(HTTPChannel):
+    """A request has its time from its first octet on, however its octets are spread."""
+
+    _begun = False
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            self.resetTimeout()
+        LineReceiver.dataReceived(self, data)
+
+    def requestDone(self, request: Any) -> None:
+        self._begun = False
+        super().requestDone(request)
+
+
+class _SmallBodies(Request):
+    """Keeps a body only where one is wanted, and only a small one; Twisted would write it to a file, however large."""
+
+    _kept: bytearray | None = None
+    too_large = False
 
     def gotLength(self, length: int | None) -> None:
         self.content = io.BytesIO()
+        if self.channel._command == b"POST" and self.channel._path.startswith(PREFIX):
+            self._kept = bytearray()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Forget it."""
+        """Keep it while it is small; what is too large is read to its end, so that its sender reads the answer."""
+        if self._kept is None:
+            return
+        if len(self._kept) + len(data) > LONGEST_BODY:
+            self.too_large = True
+            self._kept = None
+        else:
+            self._kept += data
+
+    @property
+    def kept(self) -> bytes | None:
+        """The body, None where it was too large."""
+        return None if self.too_large else bytes(self._kept or b"")
 
 
 def _plain(request: Request, status: int, text: str) -> bytes:
@@ -87,3 +134,35 @@ class _Metrics(_Page):
             return False
         mapped = getattr(address, "ipv4_mapped", None)
         return any((mapped or address) in network for network in self._allow)
+
+
+class _Robots(_Page):
+    """Who asks before it crawls need not follow what was written to one person."""
+
+    def render_GET(self, request: Request) -> bytes:
+        return _plain(request, 200, f"User-agent: *\nDisallow: {PREFIX.decode()}")
+
+
+class _Tracked(Resource):
+    isLeaf = True
+
+    def __init__(self, tracking: Tracking) -> None:
+        super().__init__()
+        self._tracking = tracking
+
+    def render(self, request: Request) -> int:
+        given = request.requestHeaders.getAllRawHeaders()
+        fields = tuple((name.lower(), value) for name, values in given for value in values)
+        peer = getattr(request.getClientAddress(), "host", "")
+        secure = ISSLTransport.providedBy(request.channel.transport)
+        body = cast(_SmallBodies, request).kept
+        answer = self._tracking.answer(request.method, request.uri, fields, peer, secure, body)
+        request.setResponseCode(answer.status)
+        request.responseHeaders.removeHeader(b"server")
+        for name, value in answer.fields:
+            request.responseHeaders.addRawHeader(name, value)
+        if answer.status not in NO_BODY_CODES:
+            request.setHeader(b"content-length", b"%d" % len(answer.body))
+        request.write(answer.body)
+        request.finish()
+        return NOT_DONE_YET

@@ -16,9 +16,11 @@ from smtpeter.interfaces import IClock
 from smtpeter.model.delivery import Job, RecipientState, SettledJob, Settlement
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.event import Event, EventKind
+from smtpeter.model.feature import PlacedSlot, Prepared, Unprepared
 from smtpeter.model.ids import make_submission_id
 from smtpeter.model.submission import Submission
 from smtpeter.store.opening import Store, open_for_command, open_for_server
+from smtpeter.store.outside import open_outside
 
 T = TypeVar("T")
 
@@ -167,3 +169,23 @@ def settled(job: Job, state: RecipientState, due: float = 0.0, **data: Any) -> S
 def settle(engine: Engine, job: Job, state: RecipientState, due: float = 0.0, **data: Any) -> int:
     """Settle a job whose recipients all end in the same way."""
     return engine.wait(engine.store.queue.settle([settled(job, state, due, **data)]))
+
+
+def claim_incoming(engine: Engine, limit: int = 100, at: float | None = None) -> list[Unprepared]:
+    """Claim what waits to be prepared now (or ``at`` another time), for a minute."""
+    now = engine.clock.now if at is None else at
+    return list(engine.wait(engine.store.queue.claim_incoming(limit, now, now + 60)))
+
+
+def made_of(
+    engine: Engine, unprepared: Unprepared, data: bytes | None = None, slots: tuple[PlacedSlot, ...] = (), **told: Any
+) -> Prepared:
+    """What was made of a submission: ``data``, which is kept as a worker does it; None: it goes as it came."""
+    outside = open_outside(f"sqlite://{engine.directory / 'mail.db'}", engine.directory, SMALL)
+    content = None if data is None else outside.keep(data)
+    return Prepared(unprepared.submission, unprepared.attempt, content, slots, told)
+
+
+def store(engine: Engine, *prepared: Prepared) -> int:
+    """Write what was made of submissions."""
+    return engine.wait(engine.store.queue.store_prepared(prepared))

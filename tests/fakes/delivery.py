@@ -14,6 +14,7 @@ from smtpeter.delivery.agent import RelayAgent
 from smtpeter.delivery.connection import ConnectionSettings
 from smtpeter.delivery.retry import RetryPolicy
 from smtpeter.delivery.scheduler import Scheduler
+from smtpeter.interfaces import IPersonalizer
 from smtpeter.model.delivery import RecipientState, Settlement
 from smtpeter.smtp.client_events import ClientProfile
 from tests.fakes.intake import FakeMetrics
@@ -47,6 +48,7 @@ class DeliveryBench:
         profile: dict[str, Any] | None = None,
         *,
         schedule: tuple[float, ...] = (60.0, 300.0, 3600.0),
+        personalizer: IPersonalizer | None = None,
         **options: Any,
     ) -> None:
         self.clock = Clock()
@@ -64,6 +66,7 @@ class DeliveryBench:
             ),
             content=Contents(),  # type: ignore[arg-type]
             in_thread=maybeDeferred,
+            personalizer=personalizer,
             **options,
         )
         self.scheduler = Scheduler(
@@ -75,6 +78,7 @@ class DeliveryBench:
             metrics=self.metrics,
             policy=RetryPolicy(schedule),
             random=lambda: 0.5,
+            personalizer=personalizer,
         )
 
     def time(self) -> float:

@@ -104,7 +104,12 @@ class FakeQueue:
             job = self.leased.get(settled.submission)
             if job is None or job.lease != settled.lease:
                 continue
-            del self.leased[settled.submission]
+            numbers = {settlement.number for settlement in settled.settlements}
+            assert numbers <= {recipient.number for recipient in job.recipients}, "these are not leased"
+            rest = tuple(recipient for recipient in job.recipients if recipient.number not in numbers)
+            self.leased[settled.submission] = job._replace(recipients=rest)
+            if not rest:
+                del self.leased[settled.submission]
             self.settled.append(settled)
             count += len(settled.settlements)
             if settled.notifications:

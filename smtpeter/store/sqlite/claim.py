@@ -10,14 +10,18 @@ from typing import Any
 from smtpeter.errors import StoreDamaged
 from smtpeter.model.delivery import Job, LeasedRecipient
 from smtpeter.model.event import EventKind
+from smtpeter.model.feature import PlacedSlot
 from smtpeter.model.ids import recipient_id
 from smtpeter.model.submission import Content
 from smtpeter.store.sqlite.destinations import became_due, look_again
 from smtpeter.store.sqlite.journal import insert_events
-from smtpeter.store.sqlite.rows import DUE, HELD, LEASED, milliseconds, seconds
+from smtpeter.store.sqlite.rows import DUE, HELD, LEASED, milliseconds, seconds, unpack_options, unpack_slots
 
 INLINE = 32 * 1024
 """Octets.  Content up to this size may come with its job, which saves a journey to a reader for each message."""
+
+DAMAGED = "what is stored of it is damaged; it is not sent"
+"""Why a recipient is held, for its event."""
 
 _FIND_DUE = f"""
     SELECT submission, number FROM recipient
@@ -36,9 +40,14 @@ _CLAIM_ONE = f"""
 """
 _SUBMISSION = """
     SELECT account, reverse_path, ret, envid, body, smtputf8, size, digest, file, submission.time, expires, recipients,
-        content.data
-    FROM submission LEFT JOIN content ON content.number = submission.content AND submission.size <= ?
+        options, content.data, prepare
+    FROM submission LEFT JOIN content ON content.number = submission.content AND size <= ? AND NOT prepare
     WHERE id = ?
+"""
+_PREPARED = """
+    SELECT size, digest, content.data, file, slots
+    FROM prepared LEFT JOIN content ON content.number = prepared.content AND size <= ?
+    WHERE submission = ?
 """
 _LEASED = f"""
     SELECT submission, number, lease, domain, due, in_doubt FROM recipient WHERE state < 4 AND state = {LEASED}
@@ -99,19 +108,37 @@ def _job(
 ) -> Job:
     row = connection.execute(_SUBMISSION, (inline, submission)).fetchone()
     try:
-        return _make_job(submission, lease, lease_until, row, rows)
+        *values, is_prepared = row
+        job = _make_job(submission, lease, lease_until, values, rows)
+        if is_prepared:
+            made = prepared(connection, submission, inline)
+            if made is None:  # what came in must not go instead
+                raise StoreDamaged(f"what was prepared of {submission} is missing")
+            job = job._replace(content=made[0], slots=made[1])
     except (TypeError, ValueError) as error:
         raise StoreDamaged(f"what is stored of {submission} cannot be understood: {error}") from error
+    return job
+
+
+def prepared(
+    connection: sqlite3.Connection, submission: str, inline: int = -1
+) -> tuple[Content, tuple[PlacedSlot, ...]] | None:
+    """See :meth:`smtpeter.interfaces.IQueueStore.prepared`.  Content up to ``inline`` octets comes along."""
+    row = connection.execute(_PREPARED, (inline, submission)).fetchone()
+    if row is None:
+        return None
+    size, digest, data, file, slots = row
+    return Content(size, digest, data, file, prepared=True), unpack_slots(slots)
 
 
 def _make_job(
     submission: str,
     lease: int,
     lease_until: float,
-    row: tuple[Any, ...],
+    values: Sequence[Any],
     rows: list[tuple[int, str, str, str | None, str | None, int, int]],
 ) -> Job:
-    account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, data = row
+    account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, options, data = values
     return Job(
         submission,
         lease,
@@ -138,6 +165,7 @@ def _make_job(
             )
             for number, address, domain, notify, orcpt, attempts, duplicate in sorted(rows)
         ),
+        unpack_options(options),
     )
 
 
@@ -224,7 +252,7 @@ def hold_one(connection: sqlite3.Connection, submission: str, number: int, state
         f"{_END_LEASE}, state = {HELD} WHERE submission = ? AND number = ? AND state < 4 AND state = ?",
         (submission, number, state),
     )
-    reason = {"description": "what is stored of it is damaged; it is not sent"}
+    reason = {"description": DAMAGED}
     insert_events(connection, [(milliseconds(now), EventKind.HELD, submission, number, reason)] * held.rowcount)
     return held.rowcount > 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from smtpeter.errors import StorageFull, StorageUnavailable, StoreDamaged
+from smtpeter.errors import ConfigError, StorageFull, StorageUnavailable, StoreDamaged
 
 # Trouble of the machine or of a neighbour, as opposed to a statement that is wrong.
 _TROUBLE = frozenset(
@@ -31,6 +31,18 @@ LOG_LIMIT = 64 * 1024 * 1024
 
 _PATIENCE_FOR_LOG = 0.25
 """Seconds that beginning the log anew waits for readers."""
+
+
+def database_path(url: str) -> Path:
+    """The file that a store's URL names.
+
+    :raises ConfigError: where it names none that we know.
+    """
+    if url.startswith("postgresql://"):
+        raise ConfigError("store.url: postgresql:// comes later: use sqlite:// and an absolute path")
+    if not url.startswith("sqlite:///") or url.endswith("/"):
+        raise ConfigError("store.url: has to be sqlite:// and the absolute path of a file")
+    return Path(url.removeprefix("sqlite://"))
 
 
 def connect(
@@ -79,6 +91,27 @@ def connect_server(path: Path, *, busy_timeout: float = 5.0) -> sqlite3.Connecti
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         connection.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_outside(path: Path, *, busy_timeout: float = 5.0) -> sqlite3.Connection:
+    """A connection of another process, which can only read the database of a running server.
+
+    As it cannot lock the database for itself, it neither checkpoints nor takes the log away when it is the last to go.
+
+    :raises StorageUnavailable: where no server runs: a log would be made to read with.
+    """
+    if not path.with_name(path.name + "-wal").exists():
+        raise StorageUnavailable(f"{path} is not open")
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_timeout, isolation_level=None
+    )
+    try:
+        connection.execute("PRAGMA mmap_size = 0")
+        connection.execute("PRAGMA query_only = ON")
     except BaseException:
         connection.close()
         raise

@@ -11,6 +11,9 @@ from smtpeter.errors import ContentCorrupt
 from smtpeter.interfaces import IExecutor
 from smtpeter.store.sqlite.connection import is_damage
 
+_TAKEN_IN = "SELECT content, file FROM submission WHERE id = ?"
+_PREPARED = "SELECT content, file FROM prepared WHERE submission = ?"
+
 
 class ContentRows:
     """See :class:`smtpeter.store.content.ContentRows`."""
@@ -18,11 +21,11 @@ class ContentRows:
     def __init__(self, executor: IExecutor) -> None:
         self._executor = executor
 
-    def find(self, submission: str) -> Deferred[tuple[bytes | None, str | None]]:
+    def find(self, submission: str, prepared: bool) -> Deferred[tuple[bytes | None, str | None]]:
         """See the protocol."""
 
         def read(connection: sqlite3.Connection) -> tuple[bytes | None, str | None]:
-            row = connection.execute("SELECT content, file FROM submission WHERE id = ?", (submission,)).fetchone()
+            row = connection.execute(_PREPARED if prepared else _TAKEN_IN, (submission,)).fetchone()
             number, file = row or (None, None)
             if number is None:
                 return None, file
@@ -43,7 +46,10 @@ class ContentRows:
             places = ", ".join("?" * len(files))
             # With coalesce() SQLite cannot use the index, in which no NULL is.
             where = f"coalesce(file, '') IN ({places})" if surely else f"file IS NOT NULL AND file IN ({places})"
-            rows = connection.execute(f"SELECT file FROM submission WHERE {where}", list(files))
+            rows = connection.execute(
+                f"SELECT file FROM submission WHERE {where} UNION ALL SELECT file FROM prepared WHERE {where}",
+                [*files, *files],
+            )
             return {file for (file,) in rows}
 
         return self._executor.read(read)

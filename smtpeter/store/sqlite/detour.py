@@ -13,10 +13,13 @@ from twisted.python.failure import Failure
 from smtpeter.errors import StoreDamaged
 from smtpeter.interfaces import IExecutor
 from smtpeter.model.delivery import Job
-from smtpeter.store.sqlite import claim
+from smtpeter.model.feature import Prepared, Unprepared
+from smtpeter.store.sqlite import claim, preparing
 from smtpeter.store.sqlite.rows import DUE, LEASED
 
 Key = tuple[str, int]
+_ALL = 0
+"""In place of a recipient's number: the whole submission."""
 
 AVOIDED = 600.0
 """Seconds until what could not be read is tried again: it may have been the disk's mood."""
@@ -53,9 +56,43 @@ class Detour:
             ][:limit]
         )
         jobs = await self._each(
-            keys, lambda connection, key: claim.claim_one(connection, *key, now, lease_until), DUE, now
+            keys,
+            lambda connection, key: claim.claim_one(connection, *key, now, lease_until),
+            lambda connection, key: claim.hold_one(connection, *key, DUE, now),
+            now,
         )
         return [job for job in jobs if job is not None]
+
+    def unprepared(self, now: float) -> Collection[str]:
+        """Submissions with whose preparation nothing is to be tried."""
+        return [submission for submission, number in self.avoided(now) if number == _ALL]
+
+    async def claim_incoming(self, limit: int, now: float, until: float) -> Sequence[Unprepared]:
+        """Claim one submission that waits to be prepared after the other."""
+        avoided = self.unprepared(now)
+        found = await self._executor.read(
+            lambda connection: preparing.find_incoming(connection, now, limit + len(avoided))
+        )
+        claimed = await self._each(
+            [(submission, _ALL) for submission in found if submission not in avoided][:limit],
+            lambda connection, key: preparing.claim_one(connection, key[0], now, until),
+            lambda connection, key: preparing.hold(connection, key[0], now),
+            now,
+        )
+        return [each for each in claimed if each is not None]
+
+    async def store_prepared(self, prepared: Sequence[Prepared], now: float) -> preparing.Stored:
+        """Write what was made of one submission after the other."""
+        of = {(each.submission, _ALL): each for each in prepared}
+        stored: list[preparing.Stored] = await self._each(
+            of,
+            lambda connection, key: preparing.StorePrepared([of[key]], now)(connection),
+            lambda connection, key: preparing.hold(connection, key[0], now),
+            now,
+        )
+        return preparing.Stored(
+            sum(each.written for each in stored), tuple(file for each in stored for file in each.unwanted)
+        )
 
     async def recover(self, now: float, only_expired: bool, in_hand: Collection[Key]) -> int:
         """End leases, one after the other."""
@@ -67,13 +104,17 @@ class Detour:
             await self._each(
                 keys,
                 lambda connection, key: claim.recover_one(connection, *key, now, only_expired, in_hand),
-                LEASED,
+                lambda connection, key: claim.hold_one(connection, *key, LEASED, now),
                 now,
             )
         )
 
     async def _each(
-        self, keys: Iterable[Key], do: Callable[[sqlite3.Connection, Key], Any], state: int, now: float
+        self,
+        keys: Iterable[Key],
+        do: Callable[[sqlite3.Connection, Key], Any],
+        hold: Callable[[sqlite3.Connection, Key], bool],
+        now: float,
     ) -> list[Any]:
         """What came of those with which it could be done.  Others wait, where it was not damage."""
         results = await self._write_all(keys, do)
@@ -81,13 +122,13 @@ class Detour:
         failures = {key: value for key, well, value in results if not well}
         broken = {key: failure for key, failure in failures.items() if failure.check(StoreDamaged) is not None}
         self._avoided |= dict.fromkeys(broken, now + AVOIDED)
-        held = await self._write_all(broken, lambda connection, key: claim.hold_one(connection, *key, state, now))
+        held = await self._write_all(broken, hold)
         for (submission, number), well, value in held:
             self._log.error(
                 "damage: submission={submission} recipient={number} is not sent, {what}: {reason}",
                 event="damage",
                 submission=submission,
-                number=number,
+                number="all" if number == _ALL else number,
                 what="and held" if well and value else "and cannot even be held",
                 reason=broken[submission, number].getErrorMessage(),
             )

@@ -8,24 +8,35 @@ from collections.abc import Sequence
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.submission import Content, Submission
 from smtpeter.store.sqlite.destinations import became_due
-from smtpeter.store.sqlite.rows import DUE, milliseconds, pack_options, seconds, unpack_options, unpack_tags
+from smtpeter.store.sqlite.rows import (
+    DUE,
+    WAITING,
+    milliseconds,
+    pack_options,
+    seconds,
+    unpack_options,
+    unpack_tags,
+)
 from smtpeter.store.sqlite.transaction import Combinable
 
 _CONTENT = "INSERT INTO content (number, data) VALUES (?, ?)"
 _SUBMISSION = """
     INSERT INTO submission (id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest,
-        content, file, time, due, expires, subject, message_id, tags, options, recipients, unfinished, first_event)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        content, file, time, due, expires, subject, message_id, tags, options, recipients, unfinished, first_event,
+        prepare)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_RECIPIENT = f"""
+_RECIPIENT = """
     INSERT INTO recipient (submission, number, address, domain, notify, orcpt, state, attempts, due)
-    VALUES (?, ?, ?, ?, ?, ?, {DUE}, 0, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)
 """
 _EVENT = "INSERT INTO event (cursor, time, kind, submission, number) VALUES (?, ?, 'attempt', ?, ?)"
+_PREPARATION = "INSERT INTO preparation (submission, time, due, attempts) VALUES (?, ?, ?, 0)"
 
 _READ_SUBMISSION = """
     SELECT id, account, login, channel, reverse_path, body, smtputf8, ret, envid, size, digest, file, time, due,
-        expires, subject, message_id, tags, options
+        expires, subject, message_id, tags, options,
+        prepare AND EXISTS (SELECT 1 FROM preparation WHERE preparation.submission = id)
     FROM submission WHERE id = ?
 """
 _READ_RECIPIENTS = "SELECT address, domain, notify, orcpt FROM recipient WHERE submission = ? ORDER BY number"
@@ -54,9 +65,10 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
     submissions: list[tuple[object, ...]] = []
     recipients: list[tuple[object, ...]] = []
     events: list[tuple[int, int, str, int]] = []
+    preparations: list[tuple[str, int, int]] = []
     earliest: dict[str, int] = {}
-    next_content = _following(connection, "SELECT max(number) FROM content")
-    next_event = _following(connection, "SELECT max(cursor) FROM event")
+    next_content = following(connection, "SELECT max(number) FROM content")
+    next_event = following(connection, "SELECT max(cursor) FROM event")
     for submission in taken:
         id, envelope, content = submission.id, submission.envelope, submission.content
         time, due = milliseconds(submission.time), milliseconds(submission.due)
@@ -67,13 +79,17 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
             kept = next_content
             next_content += 1
             contents.append((kept, content.data))
+        state = DUE
+        if submission.prepare:
+            state = WAITING
+            preparations.append((id, time, time))
         number, first_event = 0, next_event
         for address, domain, notify, orcpt in envelope.recipients:
             number += 1
-            recipients.append((id, number, address, domain, notify, orcpt, due))
+            recipients.append((id, number, address, domain, notify, orcpt, state, due))
             events.append((next_event, time, id, number))
             next_event += 1
-            if due < earliest.get(domain, due + 1):
+            if state == DUE and due < earliest.get(domain, due + 1):
                 earliest[domain] = due
         submissions.append(
             (
@@ -100,16 +116,20 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
                 number,
                 number,
                 first_event,
+                submission.prepare,
             )
         )
     connection.executemany(_CONTENT, contents)
     connection.executemany(_SUBMISSION, submissions)
     connection.executemany(_RECIPIENT, recipients)
     connection.executemany(_EVENT, events)
+    if preparations:
+        connection.executemany(_PREPARATION, preparations)
     became_due(connection, earliest)
 
 
-def _following(connection: sqlite3.Connection, query: str) -> int:
+def following(connection: sqlite3.Connection, query: str) -> int:
+    """The number after the last one, which a query finds."""
     (last,) = connection.execute(query).fetchone()
     return (last or 0) + 1
 
@@ -123,7 +143,7 @@ def read_submission(connection: sqlite3.Connection, id: str) -> Submission:
     if row is None:
         raise KeyError(id)
     (_, account, login, channel, path, body, smtputf8, ret, envid, size, digest, file, time, due, expires) = row[:15]
-    subject, message_id, tags, options = row[15:]
+    subject, message_id, tags, options, waits = row[15:]
     recipients = tuple(Recipient(*each) for each in connection.execute(_READ_RECIPIENTS, (id,)))
     return Submission(
         id=id,
@@ -139,4 +159,5 @@ def read_submission(connection: sqlite3.Connection, id: str) -> Submission:
         message_id=message_id,
         tags=unpack_tags(tags),
         options=unpack_options(options),
+        prepare=bool(waits),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,7 +11,9 @@ from zope.interface import implementer
 
 from smtpeter.interfaces import IEventJournal, IExecutor
 from smtpeter.model.event import EventKind, JournalEntry
-from smtpeter.store.sqlite.rows import pack_data, seconds, unpack_data
+from smtpeter.model.feature import Happening
+from smtpeter.store.sqlite.rows import DELIVERED, milliseconds, pack_data, seconds, unpack_data
+from smtpeter.store.sqlite.transaction import Combinable
 
 _COLUMNS = "cursor, submission, number, kind, time, data"
 _OF_SUBMISSION = f"""
@@ -20,6 +22,19 @@ _OF_SUBMISSION = f"""
         AND (SELECT first_event + recipients - 1 FROM submission WHERE id = ?1)
     UNION ALL SELECT {_COLUMNS} FROM event WHERE kind <> 'attempt' AND submission = ?1
     ORDER BY cursor
+"""
+# A reader's events come after the delivery, so that the first of its kind is soon found.
+_DELIVERED = f"""
+    SELECT CASE WHEN state = {DELIVERED} THEN (
+        SELECT time FROM event
+        WHERE kind <> 'attempt' AND kind = '{EventKind.DELIVERY.value}' AND submission = ?1 AND number = ?2
+        ORDER BY cursor LIMIT 1
+    ) END
+    FROM recipient WHERE submission = ?1 AND number = ?2
+"""
+_RECORD = """
+    INSERT INTO event (time, kind, submission, number, data) SELECT ?1, ?2, ?3, ?4, ?5
+    WHERE EXISTS (SELECT 1 FROM recipient WHERE submission = ?3 AND number = ?4)
 """
 
 
@@ -38,12 +53,57 @@ def _entry(row: tuple[Any, ...]) -> JournalEntry:
     return JournalEntry(cursor, submission, number, EventKind(kind), seconds(time), unpack_data(data))
 
 
+class Record(Combinable):
+    """What mail readers did, to be written down."""
+
+    __slots__ = ("happenings",)
+
+    def __init__(self, happenings: Sequence[Happening]) -> None:
+        self.happenings = happenings
+
+    @classmethod
+    def together(cls, connection: sqlite3.Connection, operations: Sequence[Record]) -> Sequence[int]:
+        """See :class:`smtpeter.store.sqlite.transaction.Combinable`.  Answers how many were written."""
+        return [
+            connection.executemany(
+                _RECORD,
+                [
+                    (milliseconds(time), kind.value, submission, number, pack_data(data))
+                    for kind, time, submission, number, data in operation.happenings
+                ],
+            ).rowcount
+            if operation.happenings
+            else 0
+            for operation in operations
+        ]
+
+
 @implementer(IEventJournal)
 class EventJournal:
     """See :class:`smtpeter.interfaces.IEventJournal`."""
 
     def __init__(self, executor: IExecutor) -> None:
         self._executor = executor
+
+    def delivery_times(
+        self, recipients: Collection[tuple[str, int]]
+    ) -> Deferred[Mapping[tuple[str, int], float | None]]:
+        """See the interface."""
+        wanted = list(recipients)
+
+        def read(connection: sqlite3.Connection) -> Mapping[tuple[str, int], float | None]:
+            found = {recipient: connection.execute(_DELIVERED, recipient).fetchone() for recipient in wanted}
+            return {
+                recipient: None if row[0] is None else seconds(row[0])
+                for recipient, row in found.items()
+                if row is not None
+            }
+
+        return self._executor.read(read)
+
+    def record(self, happenings: Sequence[Happening]) -> Deferred[int]:
+        """See the interface."""
+        return self._executor.write(Record(happenings))
 
     def of_submission(self, submission: str, number: int | None) -> Deferred[Sequence[JournalEntry]]:
         """See the interface."""

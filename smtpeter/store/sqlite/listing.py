@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from smtpeter.model.delivery import RecipientState
@@ -12,14 +12,15 @@ from smtpeter.model.ids import recipient_id
 from smtpeter.model.listing import Filter, MessageRow, Verb
 from smtpeter.store.sqlite.destinations import became_due, look_again
 from smtpeter.store.sqlite.journal import insert_events
+from smtpeter.store.sqlite.preparing import go_on, waits
 from smtpeter.store.sqlite.rows import (
     CANCELLED,
     DUE,
     FIRST_FINAL,
     HELD,
     LEASED,
-    STATE_NUMBERS,
     STATES,
+    WAITING,
     milliseconds,
     seconds,
     unpack_tags,
@@ -32,10 +33,19 @@ found by walking back from the newest submission."""
 
 _FROM = "recipient AS r{index} JOIN submission AS s ON s.id = r.submission"
 _BY_STATE = " INDEXED BY recipient_open"
+# What waits to be prepared keeps the time that its submission asked for.
+_CHANGE = f"""
+    UPDATE recipient SET state = ?, due = CASE state WHEN {WAITING} THEN due ELSE coalesce(?, due) END
+    WHERE submission = ? AND number = ?
+"""
+
+
+_PREPARATION = "EXISTS (SELECT 1 FROM preparation AS w WHERE w.submission = r.submission"
+_IS_POSTPONED = f"r.state = {WAITING} AND {_PREPARATION} AND w.postponed"
 
 
 class _Change(NamedTuple):
-    """What a verb does: ``fits`` is a condition, with the time now as its one parameter where it has one."""
+    """What a verb does: ``fits`` is a condition, in which every parameter is the time now."""
 
     fits: str
     states: tuple[int, ...]
@@ -45,10 +55,12 @@ class _Change(NamedTuple):
 
 
 _CHANGES: Mapping[Verb, _Change] = {
-    Verb.RETRY: _Change("r.due > ?", (DUE,), DUE, True, None),
-    Verb.HOLD: _Change("", (DUE,), HELD, False, EventKind.HELD),
+    Verb.RETRY: _Change(
+        f"(r.state = {DUE} AND r.due > ? OR {_IS_POSTPONED} AND w.due > ?))", (WAITING, DUE), DUE, True, None
+    ),
+    Verb.HOLD: _Change("", (WAITING, DUE), HELD, False, EventKind.HELD),
     Verb.RELEASE: _Change("", (HELD,), DUE, True, EventKind.RELEASED),
-    Verb.CANCEL: _Change("", (DUE, HELD), CANCELLED, False, EventKind.CANCELLED),
+    Verb.CANCEL: _Change("", (WAITING, DUE, HELD), CANCELLED, False, EventKind.CANCELLED),
 }
 
 
@@ -78,8 +90,12 @@ def _conditions(filter: Filter) -> tuple[list[str], list[Any]]:
     if filter.until is not None:
         add("s.time < ?", milliseconds(filter.until))
     if filter.attempted:
-        conditions.append(f"(r.state <> {DUE} OR r.attempts > 0)")
+        conditions.append(f"(r.state NOT IN ({WAITING}, {DUE}) OR r.attempts > 0 OR {_IS_POSTPONED}))")
     return conditions, values
+
+
+def _numbers(states: Collection[RecipientState]) -> set[int]:
+    return {number for number, state in STATES.items() if state in states}
 
 
 def _in_states(states: Sequence[int]) -> str:
@@ -91,7 +107,7 @@ def select(connection: sqlite3.Connection, filter: Filter, limit: int) -> Sequen
     conditions, values = _conditions(filter)
     index = ""
     if filter.states is not None:
-        states = [STATE_NUMBERS[state] for state in filter.states]
+        states = sorted(_numbers(filter.states))
         conditions.append(_in_states(states))
         if states and max(states) < FIRST_FINAL:
             conditions.append("r.state < 4")
@@ -132,7 +148,7 @@ def _message_row(row: tuple[Any, ...]) -> MessageRow:
         recipient=address,
         subject=subject,
         time=seconds(time),
-        next_attempt=seconds(due) if known is RecipientState.DUE else None,
+        next_attempt=seconds(due) if state == DUE else None,
         tags=unpack_tags(tags),
     )
 
@@ -142,11 +158,11 @@ def _selection(filter: Filter, change: _Change, now: int) -> tuple[str, list[Any
     conditions, values = _conditions(filter)
     states = set(change.states)
     if filter.states is not None:
-        states &= {STATE_NUMBERS[state] for state in filter.states}
+        states &= _numbers(filter.states)
     conditions += ["r.state < 4", _in_states(tuple(states))]
     if change.fits:
         conditions.append(change.fits)
-        values.append(now)
+        values += [now] * change.fits.count("?")
     index = _BY_STATE if states and filter.submission is None else ""
     return f"FROM {_FROM.format(index=index)} WHERE {' AND '.join(conditions)}", values
 
@@ -162,24 +178,37 @@ def apply(connection: sqlite3.Connection, filter: Filter, verb: Verb, now: float
     """See :meth:`smtpeter.interfaces.IQueueStore.apply`."""
     change, at = _CHANGES[verb], milliseconds(now)
     selection, values = _selection(filter, change, at)
-    rows = connection.execute(f"SELECT r.submission, r.number, r.domain {selection} LIMIT ?", [*values, limit])
+    rows = connection.execute(
+        f"SELECT r.submission, r.number, r.domain, {_PREPARATION}) {selection} LIMIT ?", [*values, limit]
+    )
     found = rows.fetchall()
     if not found:
         return 0
-    due = at if change.due_now else None
+    unprepared = {submission for submission, _, _, is_unprepared in found if is_unprepared}
     connection.executemany(
-        f"UPDATE recipient SET state = {change.state}, due = coalesce(?, due) WHERE submission = ? AND number = ?",
-        [(due, submission, number) for submission, number, _ in found],
+        _CHANGE,
+        [
+            (
+                WAITING if is_unprepared and change.state == DUE else change.state,
+                at if change.due_now else None,
+                submission,
+                number,
+            )
+            for submission, number, _, is_unprepared in found
+        ],
     )
-    domains = {domain for _, _, domain in found}
     if change.due_now:
-        became_due(connection, dict.fromkeys(domains, at))
+        became_due(connection, {domain: at for _, _, domain, is_unprepared in found if not is_unprepared})
+        go_on(connection, unprepared, at)
     else:
-        look_again(connection, domains)
+        look_again(connection, {domain for _, _, domain, _ in found})
     if change.event is not None:
-        insert_events(connection, [(at, change.event, submission, number, {}) for submission, number, _ in found])
+        insert_events(connection, [(at, change.event, submission, number, {}) for submission, number, _, _ in found])
     if change.state == CANCELLED:
-        finish(connection, [(1, 0, at, submission) for submission, _, _ in found])
+        finish(connection, [(1, 0, at, submission) for submission, _, _, _ in found])
+    if not change.due_now:
+        for submission in unprepared:
+            waits(connection, submission)
     bump_generation(connection)
     return len(found)
 
@@ -187,6 +216,7 @@ def apply(connection: sqlite3.Connection, filter: Filter, verb: Verb, now: float
 def depths(connection: sqlite3.Connection) -> Mapping[str, int]:
     """See :meth:`smtpeter.interfaces.IQueueStore.depths`."""
     found = dict(connection.execute("SELECT state, count(*) FROM recipient WHERE state < 4 GROUP BY state").fetchall())
+    found[DUE] = found.get(DUE, 0) + found.pop(WAITING, 0)
     return {STATES[number].value: found.get(number, 0) for number in (DUE, LEASED, HELD)}
 
 

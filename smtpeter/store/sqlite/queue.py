@@ -15,10 +15,11 @@ from zope.interface import implementer
 from smtpeter.errors import StoreDamaged
 from smtpeter.interfaces import IClock, IExecutor, IQueueStore
 from smtpeter.model.delivery import Job, SettledJob
+from smtpeter.model.feature import PlacedSlot, Prepared, Unprepared
 from smtpeter.model.listing import Filter, MessageRow, Verb
-from smtpeter.model.submission import Submission
+from smtpeter.model.submission import Content, Submission
 from smtpeter.store.content import ContentStore
-from smtpeter.store.sqlite import claim, destinations, listing, retention, setback
+from smtpeter.store.sqlite import claim, destinations, listing, preparing, retention, setback
 from smtpeter.store.sqlite.detour import Detour
 from smtpeter.store.sqlite.enqueue import Enqueue, read_submission
 from smtpeter.store.sqlite.rows import milliseconds
@@ -80,6 +81,8 @@ class QueueStore:
             count: int = await self._executor.write(lambda connection: claim.recover(connection, now))
         except StoreDamaged:
             count = await self._detour.recover(now, False, ())
+        with suppress(StoreDamaged):  # whoever had them has until some time, and that comes
+            await self._executor.write(lambda connection: preparing.recover(connection, now))
         return count
 
     def recover_expired(self, now: float, in_hand: Collection[tuple[str, int]]) -> Deferred[int]:
@@ -126,6 +129,49 @@ class QueueStore:
                 return jobs
         return await self._detour.claim(domains, limit, now, lease_until)
 
+    def claim_incoming(self, limit: int, now: float, until: float) -> Deferred[Sequence[Unprepared]]:
+        """See the interface."""
+        return Deferred.fromCoroutine(self._claim_incoming(limit, now, until))
+
+    async def _claim_incoming(self, limit: int, now: float, until: float) -> Sequence[Unprepared]:
+        avoided = self._detour.unprepared(now)
+        try:
+            claimed: Sequence[Unprepared] = await self._executor.write(
+                lambda connection: preparing.claim_incoming(connection, limit, now, until, avoided)
+            )
+        except StoreDamaged:
+            claimed = await self._detour.claim_incoming(limit, now, until)
+        return claimed
+
+    def store_prepared(self, prepared: Sequence[Prepared]) -> Deferred[int]:
+        """See the interface."""
+        return Deferred.fromCoroutine(self._store_prepared(prepared, self._clock.time()))
+
+    async def _store_prepared(self, prepared: Sequence[Prepared], now: float) -> int:
+        try:
+            stored: preparing.Stored = await self._executor.write(preparing.StorePrepared(prepared, now))
+        except StoreDamaged:
+            stored = await self._detour.store_prepared(prepared, now)
+        for file in stored.unwanted:
+            self._content.discard(file)
+        return stored.written
+
+    def postpone_prepare(self, submission: str, attempt: int, until: float, reason: str) -> Deferred[bool]:
+        """See the interface."""
+        now = self._clock.time()
+        return self._executor.write(
+            lambda connection: preparing.postpone(connection, submission, attempt, until, reason, now)
+        )
+
+    def fail_prepare(self, submission: str, attempt: int, settlement: SettledJob) -> Deferred[bool]:
+        """See the interface."""
+        now = self._clock.time()
+        return self._executor.write(lambda connection: preparing.fail(connection, submission, attempt, settlement, now))
+
+    def oldest_unprepared(self) -> Deferred[float | None]:
+        """See the interface."""
+        return self._executor.read(preparing.oldest)
+
     def renew(self, submission: str, lease: int, lease_until: float) -> Deferred[bool]:
         """See the interface."""
         return self._executor.write(lambda connection: claim.renew(connection, submission, lease, lease_until))
@@ -158,6 +204,10 @@ class QueueStore:
     def submission(self, id: str) -> Deferred[Submission]:
         """See the interface."""
         return self._executor.read(lambda connection: read_submission(connection, id))
+
+    def prepared(self, submission: str) -> Deferred[tuple[Content, tuple[PlacedSlot, ...]] | None]:
+        """See the interface."""
+        return self._executor.read(lambda connection: claim.prepared(connection, submission))
 
     def depths(self) -> Deferred[Mapping[str, int]]:
         """See the interface."""

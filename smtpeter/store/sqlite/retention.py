@@ -6,7 +6,7 @@ import sqlite3
 from typing import NamedTuple
 
 _OVER = """
-    SELECT id, content, file FROM submission
+    SELECT id, content, file, prepare FROM submission
     WHERE done IS NOT NULL AND purged = ? AND captured = ? AND done < ? ORDER BY done LIMIT ?
 """
 _LAST_EVENT = "(SELECT max(cursor) FROM event)"
@@ -37,22 +37,27 @@ def purge(
     for purged, captured in ((0, 0), (0, 1), (1, 0), (1, 1)):
         rows = connection.execute(_OVER, (purged, captured, rows_before, limit - dealt_with)).fetchall()
         files += _forget_content(connection, rows)
-        _forget_rows(connection, [id for id, _, _ in rows])
+        _forget_rows(connection, [id for id, *_ in rows])
         dealt_with += len(rows)
     for captured, before in ((0, content_before), (1, captured_before)):
         rows = connection.execute(_OVER, (0, captured, before, limit - dealt_with)).fetchall()
         files += _forget_content(connection, rows)
         connection.executemany(
-            "UPDATE submission SET content = NULL, file = NULL, purged = 1 WHERE id = ?", [(id,) for id, _, _ in rows]
+            "UPDATE submission SET content = NULL, file = NULL, prepare = 0, purged = 1 WHERE id = ?",
+            [(id,) for id, *_ in rows],
         )
         dealt_with += len(rows)
     return Purged(dealt_with, tuple(files))
 
 
-def _forget_content(connection: sqlite3.Connection, rows: list[tuple[str, int | None, str | None]]) -> list[str]:
-    numbers = [(number,) for _, number, _ in rows if number is not None]
+def _forget_content(connection: sqlite3.Connection, rows: list[tuple[str, int | None, str | None, int]]) -> list[str]:
+    contents = [(number, file) for _, number, file, _ in rows]
+    for id in [id for id, _, _, is_prepared in rows if is_prepared]:
+        contents += connection.execute("DELETE FROM prepared WHERE submission = ? RETURNING content, file", (id,))
+        connection.execute("DELETE FROM preparation WHERE submission = ?", (id,))
+    numbers = [(number,) for number, _ in contents if number is not None]
     connection.executemany("DELETE FROM content WHERE number = ?", numbers)
-    return [file for _, _, file in rows if file is not None]
+    return [file for _, file in contents if file is not None]
 
 
 def _forget_rows(connection: sqlite3.Connection, ids: list[str]) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from smtpeter.model.delivery import RecipientState
+from smtpeter.model.feature import PlacedSlot, Slot
 
-DUE, LEASED, HELD, DELIVERED, FAILED, EXPIRED, CANCELLED = range(1, 8)
+WAITING, DUE, LEASED, HELD, DELIVERED, FAILED, EXPIRED, CANCELLED = range(8)
 FIRST_FINAL = DELIVERED
 
 STATE_NUMBERS: Mapping[RecipientState, int] = {
@@ -20,7 +21,9 @@ STATE_NUMBERS: Mapping[RecipientState, int] = {
     RecipientState.EXPIRED: EXPIRED,
     RecipientState.CANCELLED: CANCELLED,
 }
-STATES: Mapping[int, RecipientState] = {number: state for state, number in STATE_NUMBERS.items()}
+STATES: Mapping[int, RecipientState] = {number: state for state, number in STATE_NUMBERS.items()} | {
+    WAITING: RecipientState.DUE  # for the world; it waits to be prepared
+}
 
 
 def milliseconds(seconds: float) -> int:
@@ -41,6 +44,18 @@ def pack_options(options: tuple[tuple[str, str], ...]) -> str:
 def unpack_options(text: str) -> tuple[tuple[str, str], ...]:
     """What :func:`pack_options` was given."""
     return tuple((name, value) for name, value in json.loads(text)) if text else ()
+
+
+def pack_slots(slots: tuple[PlacedSlot, ...]) -> str:
+    """Slots as JSON, none as an empty text."""
+    return json.dumps([[offset, *slot] for offset, slot in slots], separators=(",", ":")) if slots else ""
+
+
+def unpack_slots(text: str) -> tuple[PlacedSlot, ...]:
+    """What :func:`pack_slots` was given."""
+    if not text:
+        return ()
+    return tuple(PlacedSlot(offset, Slot(feature, key, length)) for offset, feature, key, length in json.loads(text))
 
 
 def pack_data(data: Mapping[str, Any]) -> str | None:

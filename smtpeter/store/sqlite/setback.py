@@ -5,16 +5,17 @@ from __future__ import annotations
 import sqlite3
 
 from smtpeter.store.sqlite.destinations import became_due
-from smtpeter.store.sqlite.rows import DUE, LEASED, milliseconds
+from smtpeter.store.sqlite.rows import DUE, LEASED, WAITING, milliseconds
 
 # Only a submission that asked for a later time, and was not tried yet, may wait for longer than retries do.
 _DUE = f"""
     UPDATE recipient SET due = CASE attempts WHEN 0 THEN ?1 ELSE ?2 END
-    WHERE state < 4 AND state = {DUE} AND due > ?2
+    WHERE state < 4 AND state IN ({WAITING}, {DUE}) AND due > ?2
         AND (attempts > 0 OR (SELECT due FROM submission WHERE id = submission) IS NULL)
-    RETURNING domain, due
+    RETURNING state, domain, due
 """
 _LEASED = f"UPDATE recipient SET lease_until = ?1 WHERE state < 4 AND state = {LEASED} AND lease_until > ?1"
+_PREPARATION = "UPDATE preparation SET due = CASE attempts WHEN 0 THEN ?1 ELSE ?2 END WHERE due > ?2"
 
 
 def bring_forward(connection: sqlite3.Connection, now: float, longest: float) -> int:
@@ -22,8 +23,10 @@ def bring_forward(connection: sqlite3.Connection, now: float, longest: float) ->
     latest = milliseconds(now + longest)
     rows = connection.execute(_DUE, (milliseconds(now), latest)).fetchall()
     connection.execute(_LEASED, (latest,))
+    connection.execute(_PREPARATION, (milliseconds(now), latest))
     earliest: dict[str, int] = {}
-    for domain, due in rows:
-        earliest[domain] = min(due, earliest.get(domain, due))
+    for state, domain, due in rows:
+        if state == DUE:
+            earliest[domain] = min(due, earliest.get(domain, due))
     became_due(connection, earliest)
     return len(rows)

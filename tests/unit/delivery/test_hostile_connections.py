@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 
-from smtpeter.delivery.agent import SMALL
+from smtpeter.delivery.form import SMALL
 from smtpeter.model.delivery import OutcomeKind, RecipientState
 from tests.fakes.agent import Bench, kinds
 from tests.fakes.delivery import DeliveryBench, alarms, logged
@@ -220,11 +221,12 @@ def test_half_open_connections_end_by_themselves() -> None:
 def test_connections_that_close_before_the_message_can_begin_are_not_replaced_for_ever() -> None:
     """Each offers something else than the one before, and is gone while the content is put into another form for it."""
     offers = iter([EHLO, PLAIN] * 50)
-    converting: list[Deferred[bytes]] = []
+    converting: list[Callable[[], None]] = []
 
-    def in_thread(*_: Any, **__: Any) -> Deferred[bytes]:
-        converting.append(Deferred())
-        return converting[-1]
+    def in_thread(function: Callable[[], Any]) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        converting.append(lambda: result.callback(function()))
+        return result
 
     bench = Bench(lambda: FakeReceiver(ehlo=next(offers)), connections=3, in_thread=in_thread)
     content = b"Subject: x\r\n\r\n" + b"x\r\n" * SMALL
@@ -232,7 +234,7 @@ def test_connections_that_close_before_the_message_can_begin_are_not_replaced_fo
     for _ in range(20):
         if not fired:
             bench.network.wires[-1].lose(Exception("gone"))
-            converting[-1].callback(content)
+            converting[-1]()
             bench.network.move()
     assert kinds(fired[0]) == [OutcomeKind.DEFERRED]
     assert bench.network.tried == 4

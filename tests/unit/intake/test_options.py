@@ -1,4 +1,4 @@
-"""Core options out of X-SMTPeter-* fields."""
+"""What a message asks for by its X-SMTPeter-* fields."""
 
 from __future__ import annotations
 
@@ -7,13 +7,71 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpeter.errors import Refusal
-from smtpeter.intake.options import NO_OPTIONS, TAGS_LIMIT, read_controls
+from smtpeter.features.catalog import Catalog
+from smtpeter.features.options import OptionTable
+from smtpeter.intake.options import LONGEST_WAIT, NOTHING_ASKED, TAGS_LIMIT
+from smtpeter.intake.options import read_controls as read_all_controls
+from smtpeter.model.feature import Option, OptionKind
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20
+CATALOG = Catalog(
+    options=OptionTable(
+        (
+            Option("trackclicks", "tracks clicks", aliases=("clicktracking",)),
+            Option("footer_text", "a footer", OptionKind.TEXT),
+        )
+    )
+)
 
 
-def test_fields_of_features_and_unknown_ones_are_not_for_us():
-    assert read_controls([("inlinecss", b"yes"), ("whatever", b"\xff")], NOW) == NO_OPTIONS
+def read_controls(controls, now, features=None):
+    return read_all_controls(controls, now, features)
+
+
+def asked(*controls):
+    return dict(read_controls(controls, NOW, CATALOG).features)
+
+
+@pytest.mark.parametrize("features", [None, CATALOG])
+def test_unknown_fields_are_ignored_whatever_they_hold(features):
+    assert read_controls([("inlinecss", b"maybe"), ("whatever", b"\xff")], NOW, features) == NOTHING_ASKED
+
+
+# --- options of features ---
+
+
+@pytest.mark.parametrize("name", ["trackclicks", "clicktracking"])
+@pytest.mark.parametrize(("value", "read"), [(b"yes", "true"), (b"OFF", "false"), (b"=?utf-8?q?true?=", "true")])
+def test_a_switch_by_any_of_its_names(name, value, read):
+    assert asked((name, value)) == {"trackclicks": read}
+
+
+@pytest.mark.parametrize("name", ["footer_text", "footer-text"])
+def test_a_text(name):
+    assert asked((name, b"=?utf-8?q?d=C3=BCster?= und kalt")) == {"footer_text": "d\xfcster und kalt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("clicktracking", b"maybe", "X-SMTPeter-clicktracking: write true or false"),
+        ("trackclicks", b"", "X-SMTPeter-trackclicks: write true or false"),
+        ("footer-text", b"x" * 1001, "X-SMTPeter-footer-text: write one line of at most 1000 characters"),
+        ("images", b"hosted", "X-SMTPeter-images: only default is possible here"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_refused_with_the_fields_name(name, value, text):
+    with pytest.raises(Refusal) as raised:
+        read_controls([(name, value)], NOW, CATALOG)
+    assert raised.value.reply == (554, "5.6.0", text)
+
+
+def test_of_several_fields_for_one_option_the_last_counts_by_whatever_name():
+    assert asked(("trackclicks", b"no"), ("clicktracking", b"yes"), ("trackclicks", b"no")) == {"trackclicks": "false"}
+    assert asked(("trackclicks", b"junk"), ("clicktracking", b"yes")) == {"trackclicks": "true"}
+
+
+# --- tags ---
 
 
 @pytest.mark.parametrize(
@@ -41,6 +99,9 @@ def test_as_many_tags_as_allowed_are_taken():
     assert len(read_controls([("tags", value)], NOW).tags) == TAGS_LIMIT
 
 
+# --- when delivery begins and ends ---
+
+
 def test_the_last_delivery_time_is_in_utc():
     assert read_controls([("maxdelivertime", b"2023-11-14 22:13:21")], NOW).expires == NOW + 1
 
@@ -65,12 +126,50 @@ def test_a_time_that_is_over_or_cannot_be_read_is_refused(value):
         read_controls([("maxdelivertime", value)], NOW)
 
 
-@given(st.sampled_from(["tags", "maxdelivertime"]), st.binary(max_size=300))
+@pytest.mark.parametrize("name", ["send_at", "send-at", "sendat"])
+def test_the_first_delivery_time_is_in_utc(name):
+    assert read_controls([(name, b"2023-11-14 22:13:21")], NOW).due == NOW + 1
+
+
+@pytest.mark.parametrize("value", [b"2023-11-14 22:13:20", b"1999-01-01 00:00:00"])
+def test_a_first_delivery_time_that_is_over_means_now(value):
+    assert read_controls([("send_at", value)], NOW) == NOTHING_ASKED
+
+
+def test_how_far_ahead_a_message_may_be_submitted():
+    assert read_controls([("send_at", b"2024-11-14 22:13:20")], NOW).due == NOW + LONGEST_WAIT
+    with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-Send_At: .* 366 days"):
+        read_controls([("send_at", b"2024-11-14 22:13:21")], NOW)
+
+
+@pytest.mark.parametrize("value", [b"", b"soon", b"2024-01-01", b"2024-02-30 00:00:00", b"2024-01-01 00:00:00 UTC"])
+def test_a_first_delivery_time_that_cannot_be_read_is_refused(value):
+    with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-Send_At: write YYYY-MM-DD hh:mm:ss, in UTC"):
+        read_controls([("sendat", value)], NOW)
+
+
+@pytest.mark.parametrize(("last", "refused"), [(b"2023-12-01 00:00:00", True), (b"2023-12-01 00:00:01", False)])
+def test_delivery_cannot_end_before_it_begins(last, refused):
+    controls = [("maxdelivertime", last), ("send_at", b"2023-12-01 00:00:00")]
+    if refused:
+        with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-MaxDeliverTime: .*Send_At"):
+            read_controls(controls, NOW)
+    else:
+        read = read_controls(controls, NOW)
+        assert read.expires == read.due + 1
+
+
+NAMES = ["tags", "maxdelivertime", "send_at", "images", "trackclicks", "footer_text"]
+
+
+@given(st.sampled_from(NAMES), st.binary(max_size=300))
 def test_whatever_comes_is_read_or_refused(name, value):
     try:
-        options = read_controls([(name, value)], NOW)
+        options = read_controls([(name, value)], NOW, CATALOG)
     except Refusal as refusal:
         assert refusal.reply.code == 554
         assert refusal.reply.encode().count(b"\r\n") == 1
     else:
         assert options.expires is None or options.expires > NOW
+        assert options.due is None or options.due > NOW
+        assert all(text.isprintable() for text in options.features.values())

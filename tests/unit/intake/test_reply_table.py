@@ -16,7 +16,7 @@ from smtpeter.intake.eager import READ_SIZE
 from smtpeter.intake.gate import FULL, UNAVAILABLE
 from smtpeter.intake.listener import Sessions
 from smtpeter.intake.smtp import PENDING_LIMIT
-from smtpeter.store.content import SMALL_CONTENT
+from smtpeter.store.files import SMALL_CONTENT
 from tests.fakes.smtp_connection import AUTH, BODY, MAIL, Connection, Handle
 from tests.fakes.smtp_session import codes
 

@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 
 from smtpeter.errors import ConfigError, SmtpeterError, StorageFull, StorageUnavailable, WrongSchema
 from smtpeter.interfaces import IAccountStore, IContentSpool, IContentStore, IEventJournal, IExecutor, IQueueStore
+from smtpeter.store.migrate import known_migrations
 from smtpeter.store.opening import Store, open_for_command, open_for_server, result_of
 from tests.contract.engines import Direct, FakeClock, Threaded, enqueue
 from tests.unit.store.stand_ins import Reactor
@@ -172,7 +173,7 @@ def test_what_is_prepared_comes_before_everything_else(tmp_path: Path) -> None:
 def change_version(tmp_path: Path, version: int) -> None:
     open_for_command(url(tmp_path), tmp_path / "data", FakeClock()).close()
     database = sqlite3.connect(tmp_path / "db" / "mail.db")
-    database.execute("UPDATE migration SET version = ?", (version,))
+    database.execute("INSERT INTO migration VALUES (?, 0)", (version,))
     database.commit()
     database.close()
 
@@ -188,13 +189,14 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def test_a_command_does_not_upgrade_under_a_running_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reactor = Reactor()
     store = serve(tmp_path, reactor)
-    migrations = {1: "", 2: "CREATE TABLE later (x);"}
+    newest = max(known_migrations())
+    migrations = {**known_migrations(), newest + 1: "CREATE TABLE later (x);"}
     monkeypatch.setattr("smtpeter.store.opening.known_migrations", lambda: migrations)
     with pytest.raises(ConfigError, match="restart the server"):
         open_for_command(url(tmp_path), tmp_path / "data", FakeClock())
     reactor.close(store)
     open_for_command(url(tmp_path), tmp_path / "data", FakeClock()).close()
-    assert (tmp_path / "db" / "mail.db.backup-schema-1").exists()
+    assert (tmp_path / "db" / f"mail.db.backup-schema-{newest}").exists()
 
 
 def test_the_log_stays_the_server_s_whoever_opens_the_store_beside_it(tmp_path: Path) -> None:

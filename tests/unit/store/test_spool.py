@@ -15,7 +15,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from smtpeter.errors import ContentCorrupt, StorageFull, StorageUnavailable
-from smtpeter.store.spool import BUFFER, ContentSpool, make_parts
+from smtpeter.model.submission import Content
+from smtpeter.store.files import make_parts
+from smtpeter.store.spool import BUFFER, ContentSpool
 from tests.contract.engines import Direct, Threaded, enqueue, make
 
 
@@ -72,7 +74,7 @@ def test_small_content_stays_in_memory(chunks: list[bytes], limit: int) -> None:
     assert bool(threads.waiting) == (len(data) > limit)
     if not threads.waiting:
         content = spool.finish().result
-        assert content == (len(data), hashlib.sha256(data).digest(), data, None)
+        assert content == Content(len(data), hashlib.sha256(data).digest(), data)
 
 
 def test_large_content_waits_for_the_disk(directory: Path) -> None:
@@ -240,7 +242,7 @@ def test_directories_that_were_not_made_durable_are_made_again(tmp_path: Path, m
         raise OSError(errno.EIO, "injected")
 
     with monkeypatch.context() as patch:
-        patch.setattr("smtpeter.store.spool.sync_directory", fail_to_sync)
+        patch.setattr("smtpeter.store.files.sync_directory", fail_to_sync)
         with pytest.raises(OSError):
             make_parts(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,182 @@
+"""How rooms that need much of the configuration are put together; :mod:`smtpeter.service` says when."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.ssl import optionsForClientTLS
+
+from smtpeter.auth.keys import KeyRing
+from smtpeter.delivery.agent import RelayAgent
+from smtpeter.delivery.capture import CaptureAgent
+from smtpeter.delivery.connection import ConnectionSettings
+from smtpeter.delivery.notify import FailureNotifier
+from smtpeter.delivery.retry import RetryPolicy
+from smtpeter.delivery.route import Security, parse_relay_route
+from smtpeter.delivery.scheduler import Scheduler
+from smtpeter.features.catalog import Catalog
+from smtpeter.features.personal import Personalizer
+from smtpeter.features.pipeline import Limits as PreparingLimits
+from smtpeter.features.pool import WorkerPool
+from smtpeter.features.preparer import Preparer
+from smtpeter.features.services import Surroundings, keys_of
+from smtpeter.features.setup import Setup
+from smtpeter.intake.deadlines import Timeouts
+from smtpeter.intake.door import SmtpDoor
+from smtpeter.intake.features import FeatureIntake
+from smtpeter.intake.gate import Backlog
+from smtpeter.intake.message import MessagePolicy
+from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics
+from smtpeter.settings import Settings
+from smtpeter.smtp.client_events import ClientProfile
+from smtpeter.smtp.server import SessionLimits
+from smtpeter.store.opening import Store
+
+CONNECT_TIMEOUT = 30.0
+
+InThread = Callable[..., Deferred[Any]]
+
+
+class Assembly:
+    """Makes rooms of what they all share."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        reactor: Any,
+        clock: IClock,
+        metrics: IMetrics,
+        store: Store,
+        catalog: Catalog,
+        in_thread: InThread,
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._clock = clock
+        self._metrics = metrics
+        self._store = store
+        self._catalog = catalog
+        self._in_thread = in_thread
+        delivery = settings.delivery
+        self._policy = RetryPolicy(delivery.retry, delivery.in_doubt == "hold", delivery.expire)
+        self._personalizer = Personalizer(catalog)
+        self._backlog = Backlog(settings.limits.unprepared_age)
+        self._notifier = FailureNotifier(
+            hostname=settings.hostname,
+            content=store.content,
+            entropy=os.urandom,
+            lifetime=delivery.expire,
+            in_thread=in_thread,
+        )
+
+    def scheduler(self) -> Scheduler:
+        """What has mail delivered."""
+        return Scheduler(
+            queue=self._store.queue,
+            agent=self._agent(),
+            notifier=self._notifier,
+            clock=self._clock,
+            timers=self._reactor,
+            metrics=self._metrics,
+            policy=self._policy,
+            random=random.random,
+            personalizer=self._personalizer,
+        )
+
+    def _agent(self) -> IDeliveryAgent:
+        if self._settings.delivery.mode == "capture":
+            return CaptureAgent()
+        route = parse_relay_route(self._settings.delivery.relay)
+        in_clear = route.security is Security.CLEAR
+        return RelayAgent(
+            connect=lambda: HostnameEndpoint(self._reactor, route.host, route.port, timeout=CONNECT_TIMEOUT),
+            settings=ConnectionSettings(
+                profile=ClientProfile(
+                    hostname=self._settings.hostname,
+                    remote_mta=route.host,
+                    starttls=route.security is Security.STARTTLS,
+                    username=route.username,
+                    password=route.password,
+                ),
+                timers=self._reactor,
+                tls=None if in_clear else partial(optionsForClientTLS, route.host),
+                tls_first=route.security is Security.TLS,
+            ),
+            content=self._store.content,
+            in_thread=self._in_thread,
+            mark=self._store.queue.mark_in_doubt if self._settings.delivery.in_doubt == "hold" else None,
+            personalizer=self._personalizer,
+        )
+
+    def preparer(self, keys: KeyRing, wake: Callable[[Iterable[str]], None]) -> Preparer:
+        """What has mail prepared by its features; ``wake`` is told when there is something to deliver."""
+        settings = self._settings
+        setup = Setup(
+            parent=os.getpid(),
+            store_url=settings.store.url,
+            data_dir=settings.data_dir,
+            surroundings=Surroundings.of(settings),
+            features=settings.features,
+            keys={each.name: keys_of(keys, each.name) for each in self._catalog.features},
+            limits=PreparingLimits(settings.limits.mime_depth, settings.limits.mime_parts),
+        )
+        return Preparer(
+            queue=self._store.queue,
+            workers=WorkerPool(
+                processes=self._reactor,
+                timers=self._reactor,
+                metrics=self._metrics,
+                command=(sys.executable, "-P", "-m", "smtpeter.worker"),
+                environment=os.environ,
+                setup=setup.encode(),
+                workers=settings.features.workers or os.cpu_count() or 1,
+            ),
+            report=self._notifier.report,
+            clock=self._clock,
+            timers=self._reactor,
+            metrics=self._metrics,
+            policy=self._policy,
+            random=random.random,
+            more_due=lambda: wake(()),
+            measured=self._backlog.measured,
+        )
+
+    def door(self, **rooms: Any) -> SmtpDoor:
+        """What all SMTP sessions share; ``rooms`` are those that stand around it."""
+        limits = self._settings.limits
+        return SmtpDoor(
+            content=self._store.content,
+            clock=self._clock,
+            timers=self._reactor,
+            metrics=self._metrics,
+            limits=SessionLimits(
+                message_size=limits.message_size,
+                recipients=limits.recipients,
+                command_line=limits.command_line,
+                errors=limits.errors,
+                auth_failures=limits.auth_failures,
+                junk_commands=limits.junk_commands,
+            ),
+            policy=self._message_policy(),
+            timeouts=Timeouts(limits.command_timeout, limits.handshake_timeout, limits.data_rate),
+            **rooms,
+        )
+
+    def _message_policy(self) -> MessagePolicy:
+        """What holds for every message."""
+        settings = self._settings
+        return MessagePolicy(
+            settings.hostname,
+            settings.limits.header_size,
+            settings.limits.received_fields,
+            settings.delivery.expire,
+            FeatureIntake(self._catalog, self._backlog),
+        )

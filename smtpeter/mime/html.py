@@ -1,0 +1,207 @@
+"""HTML as octets: where its links are, what people read of them, and where its body ends.
+
+Nothing is parsed and written again: what is found are ranges, so that whoever edits changes those and nothing else.
+The tokens are those of the HTML standard (13.2.5) with scripting off, in any encoding in which ASCII is ASCII.  Time is
+linear in the number of octets, whatever they are.
+
+Where this differs from a browser:
+
+* Links in conditional comments (``<!--[if mso]> ... <![endif]-->``) count: they are those of Outlook.
+* What is in ``svg`` and ``math`` is read by the rules of HTML, not of XML, and what is in ``template`` counts.
+* The first ``</script>`` ends a script, even where that holds ``<!-- <script>``.
+* A character reference in text is read as it is in attributes: ``&copyright`` stays what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.entities import html5
+from typing import NamedTuple
+
+# Within what is repeated possessively there is nothing that could be tried again, and no group: that is what keeps time
+# linear, and what the first versions of Python 3.11 get right.
+_SPACE = rb"[\t\n\f\r ]"
+_NAME = rb"[^\t\n\f\r />]*+"
+_ATTRIBUTE_NAME = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
+# A quote that is never closed takes all that follows, so that the tag has no end, and is none.
+_VALUE = rb"""(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^\t\n\f\r >"'][^\t\n\f\r >]*+|)"""
+_ATTRIBUTES = rb"(?:[\t\n\f\r /]*+%b(?:%b*+=%b*+%b)?+)*+[\t\n\f\r /]*+" % (_ATTRIBUTE_NAME, _SPACE, _SPACE, _VALUE)
+_CONDITION = rb"\[if[^\]>]*+\]>"
+_COMMENT_TEXT = rb"(?:[^-]++|-(?!-!?>))*+"
+_BOGUS_COMMENT = rb"(?:!(?!--)|\?|/(?![a-z]))[^>]*+>"  # a doctype too
+
+# Elements whose content is text, whatever it looks like, up to their end tag.
+_TEXT_ELEMENTS = rb"iframe|noembed|noframes|plaintext|script|style|textarea|title|xmp"
+_OF_INTEREST = rb"(?:a|area|form|%b|/a|/body|/html)(?=[\t\n\f\r />])|v:" % _TEXT_ELEMENTS
+
+_TOKEN = re.compile(
+    # What is of no interest, and then what is.
+    rb"(?:[^<]++|<(?:(?!%b)/?[a-z]%b%b>|(?![a-z/!?])|%b|!--(?!%b)(?:-?>|%b--!?>)))*+"
+    % (_OF_INTEREST, _NAME, _ATTRIBUTES, _BOGUS_COMMENT, _CONDITION, _COMMENT_TEXT)
+    + rb"<(?:(/?[a-z]%b)(%b)>|!--%b(%b)--!?>)" % (_NAME, _ATTRIBUTES, _CONDITION, _COMMENT_TEXT),
+    re.IGNORECASE,
+)
+_END_OF_TEXT = re.compile(rb"</(%b)(?=[\t\n\f\r />])" % _TEXT_ELEMENTS, re.IGNORECASE)
+_ATTRIBUTE = re.compile(
+    rb"""(%b)(?:%b*+=%b*+(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+))?)?"""
+    % (_ATTRIBUTE_NAME, _SPACE, _SPACE)
+)
+_PIECE = re.compile(
+    rb"(?P<text>[^<]++|<(?![a-z/!?]))|<(?:(?P<name>/?[a-z]%b)%b>|%b|!--(?:-?>|%b--!?>))"
+    % (_NAME, _ATTRIBUTES, _BOGUS_COMMENT, _COMMENT_TEXT),
+    re.IGNORECASE,
+)
+_REFERENCE = re.compile(rb"&(?:#([0-9]++);?|#[xX]([0-9A-Fa-f]++);?|([A-Za-z][A-Za-z0-9]*+(?:;|(?!=))))")
+
+_OPENING_AND_CLOSING = (b"a", b"/a")
+_ADDRESSES = {b"a": b"href", b"area": b"href"}
+_TEXTS = frozenset(_TEXT_ELEMENTS.split(b"|"))
+_INLINE = frozenset(
+    b"a abbr acronym b bdi bdo big cite code em font i ins mark s small span strong sub sup tt u wbr".split()
+)
+_AROUND = bytes(range(0x21))
+_REPLACEMENT = "\ufffd".encode()
+
+
+class Link(NamedTuple):
+    """An element that leads somewhere.
+
+    ``tag`` is its name in lower case, ``names`` those of its attributes.  ``html[start:end]`` is the address as it is
+    written, without quotes, and ``value`` what browsers make of it: character references decoded (to UTF-8, outside of
+    ASCII), without control characters and spaces around it, and without tabs and ends of lines within it.
+    ``html[inner_start:inner_end]`` is what stands between an ``a`` and its end; nothing for other elements.
+    """
+
+    tag: bytes
+    names: tuple[bytes, ...]
+    start: int
+    end: int
+    value: bytes
+    inner_start: int
+    inner_end: int
+
+
+def find_links(html: bytes, *, forms: bool = False) -> list[Link]:
+    """Each ``a``, ``area`` and VML element (``v:roundrect``) with its ``href``, in order; where ``forms`` is true each
+    ``form`` with its ``action`` too.  Those whose address is empty, or not there, are left out."""
+    links: list[Link] = []
+    _collect(html, 0, len(html), {**_ADDRESSES, b"form": b"action"} if forms else _ADDRESSES, links)
+    return links
+
+
+def _collect(html: bytes, start: int, end: int, addresses: dict[bytes, bytes], links: list[Link]) -> None:
+    """Add what is in ``html[start:end]``.  It calls itself for conditional comments, in which there are no others."""
+    is_open = -1  # which of the links is an `a` that has not ended
+    for name, token in _tokens(html, start, end):
+        if not name:
+            _collect(html, *token.span(3), addresses, links)
+            continue
+        if is_open >= 0 and name in _OPENING_AND_CLOSING:
+            links[is_open] = Link(*links[is_open][:-1], token.start(1) - 1)
+            is_open = -1
+        wanted = b"href" if name.startswith(b"v:") else addresses.get(name)
+        if wanted is None:
+            continue
+        address = None
+        names = []
+        for attribute in _ATTRIBUTE.finditer(html, *token.span(2)):
+            names.append(attribute[1].lower())
+            # Of two with the same name only the first counts.
+            if address is None and names[-1] == wanted:
+                address = attribute
+        if address is None or address.lastindex == 1:
+            continue
+        first, last = address.span(address.lastindex or 0)
+        value = _address(html[first:last])
+        if value:
+            if name == b"a":
+                is_open = len(links)
+            inner = token.end()
+            links.append(Link(name, tuple(names), first, last, value, inner, end if name == b"a" else inner))
+
+
+def find_body_end(html: bytes) -> int:
+    """Where to put what is to be shown last: before the last ``</body>``, or else ``</html>``, or else at the end, but
+    before ends of lines there."""
+    body = document = -1
+    for name, token in _tokens(html, 0, len(html)):
+        if name == b"/body":
+            body = token.start(1) - 1
+        elif name == b"/html":
+            document = token.start(1) - 1
+    if body < 0:
+        body = document if document >= 0 else len(html.rstrip(b"\r\n"))
+    return body
+
+
+def visible_text(html: bytes, start: int, end: int, encoding: str) -> str:
+    """What people read of ``html[start:end]``, with one space for any white space, and none around it."""
+    pieces = []
+    while start < end:
+        piece = _PIECE.match(html, start, end)
+        if piece is None:
+            break
+        start = piece.end()
+        if piece["text"]:
+            pieces.append(piece["text"])
+        elif piece["name"]:
+            name = piece["name"].lower()
+            if name.removeprefix(b"/") not in _INLINE:
+                pieces.append(b" ")
+            if name in _TEXTS:
+                start = _end_of_text(html, name, start, end)
+    text = b"".join(pieces).decode(encoding, "replace")
+    return " ".join(_decode_references(text.encode("utf-8", "replace")).decode("utf-8", "replace").split())
+
+
+def _tokens(html: bytes, start: int, end: int) -> Iterator[tuple[bytes, re.Match[bytes]]]:
+    """Tags that are of interest, by their names in lower case, and conditional comments, without one."""
+    # There is none at the end, nor where a tag or a comment begins that has none.
+    while token := _TOKEN.match(html, start, end):
+        start = token.end()
+        name = token[1].lower() if token[1] else b""
+        if name in _TEXTS:
+            start = _end_of_text(html, name, start, end)
+        else:
+            yield name, token
+
+
+def _end_of_text(html: bytes, name: bytes, start: int, end: int) -> int:
+    """Where the end tag of an element stands whose content is text; ``end`` where it has none."""
+    if name != b"plaintext":
+        for closing in _END_OF_TEXT.finditer(html, start, end):
+            if closing[1].lower() == name:
+                return closing.start()
+    return end
+
+
+def _address(written: bytes) -> bytes:
+    """What an address in an attribute means, as the URL standard has it (4.4, up to where parts are told apart)."""
+    if b"\0" in written:
+        written = written.replace(b"\0", _REPLACEMENT)
+    if b"&" in written:
+        written = _decode_references(written)
+    return written.translate(None, b"\t\n\r").strip(_AROUND)
+
+
+def _decode_references(octets: bytes) -> bytes:
+    """Decode character references, as they are read in attributes (HTML 13.2.5.72-80), once."""
+    if octets.count(b"&") == octets.count(b"&amp;"):
+        return octets.replace(b"&amp;", b"&")
+    return _REFERENCE.sub(_decode_reference, octets)
+
+
+def _decode_reference(reference: re.Match[bytes]) -> bytes:
+    decimal, hexadecimal, name = reference.groups()
+    if name is not None:
+        text = html5.get(name.decode("ascii"))
+        return reference[0] if text is None else text.encode("utf-8")
+    digits = (decimal or hexadecimal).lstrip(b"0")
+    code = int(digits or b"0", 10 if decimal else 16) if len(digits) < 8 else 0
+    if 0x80 <= code < 0xA0:
+        # Somebody meant Windows-1252, which leaves five of them as they are.
+        return bytes((code,)).decode("cp1252", "replace").replace("\ufffd", chr(code)).encode("utf-8")
+    if code == 0 or code > 0x10FFFF or 0xD800 <= code < 0xE000:
+        return _REPLACEMENT
+    return chr(code).encode("utf-8")

@@ -1,0 +1,150 @@
+"""Transfer encodings (RFC 2045 section 6): exact quoted-printable, base64 in lines, and the field that names them."""
+
+from __future__ import annotations
+
+import re
+from binascii import a2b_base64, a2b_qp, b2a_base64, b2a_qp
+from collections.abc import Callable, Sequence
+
+from smtpeter.mime.structure import IDENTITIES
+
+LINE_LIMIT = 998  # octets of a line without its CRLF
+WIDTH = 76  # of encoded lines (RFC 2045 section 6.7, 6.8)
+SLOT_LIMIT = 64  # octets of a slot: with what stands before it, it fits on an encoded line
+
+_MIME_VERSION = re.compile(rb"^mime-version[ \t]*:", re.I | re.M)
+_ENCODING_FIELD = re.compile(rb"^content-transfer-encoding[ \t]*:(?:[^\r\n]++|\r\n[ \t])*+(?:\r\n|\Z)", re.I | re.M)
+_BLANK_END = re.compile(rb"^([^\r\n]{74})(=20|=09)(?=\r\n)", re.M)
+_DASHED_LINE = re.compile(rb"^--[^\r\n]*", re.M)
+_HYPHENS_A_LINE = 24
+
+
+def has_long_line(content: bytes, start: int = 0, end: int | None = None) -> bool:
+    """Whether a line of ``content[start:end]`` has more octets than SMTP allows.
+
+    It leaps: whatever ends within a thousand octets from the start of a line is fine.
+    """
+    end = len(content) if end is None else end
+    while end - start > LINE_LIMIT:
+        newline = content.rfind(b"\n", start, min(end, start + LINE_LIMIT + 2))
+        if newline < 0:
+            return True
+        start = newline + 1
+    return False
+
+
+def has_bare_newline(octets: bytes) -> bool:
+    """Whether there is a CR or LF that is not part of a CRLF."""
+    newlines = octets.count(b"\r\n")
+    return octets.count(b"\r") != newlines or octets.count(b"\n") != newlines
+
+
+def has_delimiter(octets: bytes, delimiters: tuple[bytes, ...]) -> bool:
+    """Whether a line begins like one of these, each with its two hyphens."""
+    if octets.startswith(delimiters):
+        return True
+    return b"\n--" in octets and any(b"\n" + delimiter in octets for delimiter in delimiters)
+
+
+def decode(raw: bytes, encoding: str) -> bytes:
+    """A body without its transfer encoding.
+
+    :raises ValueError: for an encoding that is not known, and for base64 that is not just base64.
+    """
+    if encoding in IDENTITIES:
+        return raw
+    if encoding == "quoted-printable":
+        return a2b_qp(raw)
+    if encoding == "base64":
+        return a2b_base64(raw.translate(None, b"\r\n\t "), strict_mode=True)
+    raise ValueError("unknown transfer encoding")
+
+
+def encode_base64(octets: bytes) -> bytes:
+    """Lines of :data:`WIDTH` octets, without a line end behind the last one."""
+    return wrap(b2a_base64(octets, newline=False))
+
+
+def wrap(text: bytes) -> bytes:
+    """Base64 cut into lines."""
+    return b"\r\n".join([text[begin : begin + WIDTH] for begin in range(0, len(text), WIDTH)])
+
+
+def encode_quoted(pieces: Sequence[bytes], delimiters: tuple[bytes, ...]) -> tuple[list[bytes], list[int]]:
+    """Quoted-printable that says exactly these pieces, with lines of at most :data:`WIDTH` octets.
+
+    Each second piece is a slot: at most :data:`SLOT_LIMIT` octets that mean themselves in quoted-printable.  It stays
+    in one run, behind an octet of the piece before it and in front of a line break, so whatever is put there shifts
+    nothing, and begins no line unless nothing stands before it.
+
+    No line begins like one of ``delimiters``.  Answers encoded pieces and the offsets of the slots in all of them.
+    """
+    encoded: list[bytes] = []
+    slots: list[int] = []
+    length = 0
+    whole = b"".join(pieces)
+    blanks = b" \r\n" in whole or (b"\t" in whole and b"\t\r\n" in whole)
+    is_tidy = not blanks and not has_bare_newline(whole)
+    for number, piece in enumerate(pieces):
+        if number % 2:
+            slots.append(length)
+            encoded.append(piece)
+            length += len(piece)
+            continue
+        is_last = number + 1 == len(pieces)
+        tail = 0 if is_last else 2 if piece.endswith(b"\r\n") else 1
+        text = _encode_text(piece[: len(piece) - tail], is_tidy)
+        if has_delimiter(text, delimiters):
+            text = _DASHED_LINE.sub(lambda match: _escape_line(match[0], delimiters), text)
+        if number and not text.startswith(b"\r\n") and (text or not is_last):
+            text = b"=\r\n" + text
+        if not is_last:
+            if text and not text.endswith(b"\n"):
+                text += b"=\r\n"
+            text += b"".join([b"=%02X" % octet for octet in piece[len(piece) - tail :]])
+        encoded.append(text)
+        length += len(text)
+    return encoded, slots
+
+
+def _encode_text(text: bytes, is_tidy: bool) -> bytes:
+    """``is_tidy``: known to have no bare CR or LF, and no white space before the end of a line."""
+    if not is_tidy and has_bare_newline(text):
+        encoded = b2a_qp(text, istext=False)  # every end of line is encoded; what is there are soft breaks
+        return encoded.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    encoded = b2a_qp(text)
+    if b"\n" not in text:
+        return encoded.replace(b"\n", b"\r\n")
+    return encoded if is_tidy else _BLANK_END.sub(rb"\1=\r\n\2", encoded)  # such a line comes out one octet too long
+
+
+def _escape_line(line: bytes, delimiters: tuple[bytes, ...]) -> bytes:
+    """An encoded line with all hyphens at its beginning escaped, where it is like a delimiter."""
+    if not line.startswith(delimiters):
+        return line
+    rest = line.lstrip(b"-")
+    hyphens = len(line) - len(rest)
+    full, left = divmod(hyphens, _HYPHENS_A_LINE)
+    lines = [b"=2D" * _HYPHENS_A_LINE] * full + [b"=2D" * left] * bool(left)
+    if rest in (b"", b"="):
+        lines[-1] += rest
+    else:
+        lines.append(rest)
+    return b"=\r\n".join(lines)
+
+
+def put_encoding(header: bytes, encoding: str, *, version: bool) -> bytes:
+    """A header with this transfer encoding in place of its own, or at its end.  ``version`` asks for a MIME-Version
+    field too, where it is missing."""
+    field = f"Content-Transfer-Encoding: {encoding}\r\n".encode("ascii")
+    if version and not _MIME_VERSION.search(header):
+        field = b"MIME-Version: 1.0\r\n" + field
+    if _ENCODING_FIELD.search(header):
+        return _ENCODING_FIELD.sub(_once(field), header)
+    return (header + b"\r\n" if header and not header.endswith(b"\n") else header) + field
+
+
+def _once(field: bytes) -> Callable[[re.Match[bytes]], bytes]:
+    """Puts the field in the place of the first match, and nothing in the places of others."""
+    left = [field]
+    return lambda match: left.pop() if left else b""

@@ -1,0 +1,164 @@
+"""Links that must die: what operators blocked, known without asking the store for each click."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import idna
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from smtpeter.errors import StorageUnavailable
+from smtpeter.interfaces import IAccountStore, IBlockStore
+from smtpeter.model.feature import BlockKind
+
+RETRY = 1.0
+"""Seconds after which a store that failed is asked again."""
+
+_LONGEST = 1000  # characters of a name that is looked at closely; none that works has more than 253
+
+
+def canonical_domain(host: str) -> str:
+    """One spelling for all that mean the same host to a browser: A-labels in lower case, IPv4 addresses dotted."""
+    host = unquote(host).strip().lower().rstrip(".")
+    if not host.isascii() and len(host) <= _LONGEST:
+        host = _a_labels(host)
+    if host.startswith("[") or ":" in host:
+        try:
+            return str(ipaddress.IPv6Address(host.strip("[]")))
+        except ValueError:
+            return host
+    try:
+        # Whoever is blocked by an address must not come back by 0x7f.1 or 2130706433.
+        return str(ipaddress.IPv4Address(socket.inet_aton(host))) if host[:1].isdecimal() else host
+    except (OSError, ValueError):
+        return host
+
+
+def _a_labels(host: str) -> str:
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError):
+        pass
+    try:
+        return host.encode("idna").decode("ascii")  # names that only the older standard has, like those of emoji
+    except UnicodeError:
+        return host
+
+
+class _Lists(NamedTuple):
+    accounts: frozenset[int] = frozenset()
+    submissions: frozenset[str] = frozenset()
+    domains: frozenset[str] = frozenset()
+
+
+class Blocks:
+    """What is blocked, as the store had it when its generation last changed.
+
+    While the store cannot be read the last list is used.  ``timers`` is the reactor.
+    """
+
+    _log = Logger()
+
+    def __init__(self, store: IBlockStore, accounts: IAccountStore, timers: Any) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._timers = timers
+        self._lists = _Lists()
+        self._wanted = 0
+        self._reading = False
+        self._again: IDelayedCall | None = None
+        self._stopped = False
+        self._first: list[Deferred[None]] | None = []
+
+    def is_blocked(self, account: int | None, submission: str, domain: str = "") -> bool:
+        """See :meth:`smtpeter.interfaces.IFeatureServices.is_blocked`."""
+        accounts, submissions, domains = self._lists
+        if account in accounts or submission in submissions:
+            return True
+        return bool(domains) and bool(domain) and _is_below(canonical_domain(domain), domains)
+
+    def generation_changed(self) -> None:
+        """Something in the store is no longer as it was: read the list."""
+        self._wanted += 1
+        self._read()
+
+    def load(self) -> Deferred[None]:
+        """Read the list; fires when it is known for the first time, however long that takes."""
+        known: Deferred[None] = Deferred()
+        if self._first is None:
+            known.callback(None)
+            return known
+        self._first.append(known)
+        self.generation_changed()
+        return known
+
+    def stop(self) -> None:
+        """Ask nothing of the store any more."""
+        self._stopped = True
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    def _read(self) -> None:
+        if self._reading or self._stopped:
+            return
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self._reading = True
+        Deferred.fromCoroutine(self._read_all())
+
+    async def _read_all(self) -> None:
+        try:
+            read = 0
+            while read != self._wanted and not self._stopped:
+                read = self._wanted
+                self._lists = await self._fetch()
+        except StorageUnavailable:
+            self._later()
+            return
+        except Exception:
+            self._log.failure("the list of blocked links cannot be read")
+            self._later()
+            return
+        finally:
+            self._reading = False
+        first, self._first = self._first, None
+        for known in first or ():
+            known.callback(None)
+
+    def _later(self) -> None:
+        if not self._stopped:
+            self._wanted += 1
+            self._again = self._timers.callLater(RETRY, self._retry)
+
+    def _retry(self) -> None:
+        self._again = None
+        self._read()
+
+    async def _fetch(self) -> _Lists:
+        accounts, submissions, domains = set(), set(), set()
+        for block in await self._store.blocks():
+            if block.kind is BlockKind.ACCOUNT:
+                account = await self._accounts.account(block.value)
+                if account is not None:
+                    accounts.add(account.number)
+            elif block.kind is BlockKind.SUBMISSION:
+                submissions.add(block.value)
+            else:
+                domains.add(canonical_domain(block.value))
+        return _Lists(frozenset(accounts), frozenset(submissions), frozenset(domains))
+
+
+def _is_below(domain: str, domains: frozenset[str]) -> bool:
+    """Whether a domain, or one that it is below, is among these."""
+    while domain:
+        if domain in domains:
+            return True
+        domain = domain.partition(".")[2]
+    return False

@@ -1,0 +1,267 @@
+"""Clicks and opens on their way into the journal: gathered for a moment, classified, written many at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from smtpeter.errors import StorageUnavailable
+from smtpeter.interfaces import IEventJournal, IMetrics
+from smtpeter.model.event import EventKind
+from smtpeter.model.feature import Happening, WebRequest
+from smtpeter.web.machines import ALL_LINKS, MANY_LINKS, reasons_of_request, reasons_of_time
+
+GATHER = 1.0
+"""Seconds that events are kept at least, and at most twice, so that those of one recipient are seen together."""
+
+CHUNK = 500
+"""Events in one transaction: whoever brings mail waits behind it."""
+
+CAPACITY = 64 * 1024 * 1024
+"""Octets of events that may wait; each counts as its text and :data:`EVENT`, so it is some 50,000 of the usual ones."""
+
+EVENT = 1024
+
+MOST_OF_ONE = 100
+"""Events of one recipient within a second: whoever has a link could fill the disk with it."""
+
+RETRY = 2.0
+"""Seconds after which a store that failed is tried again."""
+
+STOP = 10.0
+"""Seconds that a store may take in the end; then what is left is lost."""
+
+HEADERS = 4096
+"""Octets of a request's fields that are kept."""
+
+_SECRETS = frozenset({b"cookie", b"authorization", b"proxy-authorization"})
+_CONTROLS = bytes(set(range(32)) - {10}) + b"\x7f"
+_CLEAN = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
+
+
+class _Visit:
+    """What one recipient did within a second: how many events, and the links, no more of them than have to be known."""
+
+    __slots__ = ("began", "events", "links")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.events = 0
+        self.links: set[object] = set()
+
+
+class _Waiting:
+    """An event that is not written yet."""
+
+    __slots__ = ("cost", "data", "kind", "number", "reasons", "submission", "time", "visit")
+
+    def __init__(
+        self,
+        kind: EventKind,
+        time: float,
+        submission: str,
+        number: int,
+        data: dict[str, Any],
+        reasons: tuple[str, ...],
+        visit: _Visit,
+        cost: int,
+    ) -> None:
+        self.kind = kind
+        self.time = time
+        self.submission = submission
+        self.number = number
+        self.data = data
+        self.reasons = reasons
+        self.visit = visit
+        self.cost = cost
+
+
+class Recorder:
+    """Takes events and sees to it that they are written; never makes whoever brings one wait.
+
+    While the store is down they are kept, up to :data:`CAPACITY`; what comes beyond that is counted as lost
+    (``smtpeter_events_lost``), and the log says in the end how many it were.  ``timers`` is the reactor.
+    """
+
+    _log = Logger()
+
+    def __init__(self, journal: IEventJournal, metrics: IMetrics, timers: Any, capacity: int = CAPACITY) -> None:
+        self._journal = journal
+        self._metrics = metrics
+        self._timers = timers
+        self._capacity = capacity
+        self._held = 0  # what is waiting, as it counts for the capacity
+        self._fresh: list[_Waiting] = []
+        self._gathered: list[_Waiting] = []
+        self._ready: deque[_Waiting] = deque()
+        self._visits: dict[tuple[str, int], _Visit] = {}
+        self._tick: IDelayedCall | None = None
+        self._writing: Deferred[None] | None = None
+        self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
+        self._lost = 0
+        self._stopped = False
+        self._abandoned = False
+
+    def record(
+        self, kind: EventKind, submission: str, number: int, data: Mapping[str, Any], request: WebRequest
+    ) -> None:
+        """See :meth:`smtpeter.interfaces.IFeatureServices.record`."""
+        fields = _text_of(request.headers)
+        cost = EVENT + len(fields)
+        visit = self._visit((submission, number), request.time)
+        if self._stopped or self._held + cost > self._capacity or visit.events >= MOST_OF_ONE:
+            self._lose(1)
+            return
+        self._held += cost
+        visit.events += 1
+        if kind is EventKind.CLICK and len(visit.links) < MANY_LINKS:
+            visit.links.add(data.get("destination"))
+        self._fresh.append(
+            _Waiting(
+                kind,
+                request.time,
+                submission,
+                number,
+                {"ip": request.address, "headers": fields, "protocol": "https" if request.secure else "http", **data},
+                reasons_of_request(kind, request.method, request.headers),
+                visit,
+                cost,
+            )
+        )
+        if self._tick is None:
+            self._tick = self._timers.callLater(GATHER, self._turn_over)
+
+    def _visit(self, recipient: tuple[str, int], time: float) -> _Visit:
+        visit = self._visits.get(recipient)
+        if visit is None or not visit.began <= time < visit.began + GATHER:
+            visit = self._visits[recipient] = _Visit(time)
+        return visit
+
+    def _turn_over(self) -> None:
+        """What was gathered for long enough can be written."""
+        self._tick = None
+        self._ready += self._gathered
+        self._gathered, self._fresh = self._fresh, []
+        if self._gathered:
+            self._tick = self._timers.callLater(GATHER, self._turn_over)
+        self._visits = {(each.submission, each.number): each.visit for each in self._gathered}
+        self._write()
+
+    # --- writing ---
+
+    def _write(self) -> None:
+        if self._writing is None and self._ready:
+            self._writing = Deferred.fromCoroutine(self._write_all())
+            if self._writing.called:
+                self._writing = None
+
+    async def _write_all(self) -> None:
+        try:
+            while self._ready and not self._abandoned:
+                chunk = [self._ready.popleft() for _ in range(min(CHUNK, len(self._ready)))]
+                try:
+                    await self._write_chunk(chunk)
+                except StorageUnavailable:
+                    self._ready.extendleft(reversed(chunk))
+                    await self._wait()
+                    continue
+                except Exception:
+                    self._log.failure("events cannot be written together: they are tried one by one")
+                    await self._write_singly(chunk)
+                self._held -= sum(each.cost for each in chunk)
+                self._tell_of_lost()
+        finally:
+            self._writing = None
+
+    async def _write_chunk(self, chunk: Sequence[_Waiting]) -> None:
+        times = await self._journal.delivery_times({(each.submission, each.number) for each in chunk})
+        happenings = [
+            _happening(each, times[each.submission, each.number])
+            for each in chunk
+            if (each.submission, each.number) in times
+        ]
+        if happenings:
+            self._metrics.count("events_recorded", await self._journal.record(happenings))
+
+    async def _write_singly(self, chunk: Sequence[_Waiting]) -> None:
+        """One that cannot be written must not take others with it."""
+        for position, each in enumerate(chunk):
+            try:
+                await self._write_chunk([each])
+            except StorageUnavailable:
+                self._held += sum(later.cost for later in chunk[position:])
+                self._ready.extendleft(reversed(chunk[position:]))
+                await self._wait()
+                return
+            except Exception:
+                self._lose(1)
+
+    def _wait(self) -> Deferred[None]:
+        """Fires when the store may be tried again."""
+        waited: Deferred[None] = Deferred()
+        self._pause = self._timers.callLater(RETRY, self._go_on), waited
+        return waited
+
+    def _go_on(self) -> None:
+        if self._pause is not None:
+            (_, waited), self._pause = self._pause, None
+            waited.callback(None)
+
+    # --- what is lost, and the end ---
+
+    def _lose(self, count: int) -> None:
+        self._lost += count
+        self._metrics.count("events_lost", count)
+
+    def _tell_of_lost(self) -> None:
+        if self._lost:
+            self._log.error(
+                "{count} clicks and opens were lost: they could not be written", event="events-lost", count=self._lost
+            )
+            self._lost = 0
+
+    def stop(self) -> Deferred[None]:
+        """Take nothing more and write what there is; fires when that is done, or the store failed for :data:`STOP`."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopped = True
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._ready += [*self._gathered, *self._fresh]
+        self._gathered, self._fresh = [], []
+        self._write()
+        if self._writing is not None:
+            limit = self._timers.callLater(STOP, self._abandon)
+            await self._writing
+            if limit.active():
+                limit.cancel()
+        self._lose(len(self._ready))
+        self._ready.clear()
+        self._tell_of_lost()
+
+    def _abandon(self) -> None:
+        self._abandoned = True
+        if self._pause is not None:
+            self._pause[0].cancel()
+            self._go_on()
+
+
+def _happening(event: _Waiting, delivered: float | None) -> Happening:
+    reasons = event.reasons + reasons_of_time(event.time, delivered)
+    if event.kind is EventKind.CLICK and len(event.visit.links) >= MANY_LINKS:
+        reasons += (ALL_LINKS,)
+    data = {**event.data, "machine": ";".join(reasons)} if reasons else event.data
+    return Happening(event.kind, event.time, event.submission, event.number, data)
+
+
+def _text_of(fields: Sequence[tuple[bytes, bytes]]) -> str:
+    """A request's fields, one a line, without secrets and controls."""
+    text = b"\n".join([name + b": " + value for name, value in fields if name not in _SECRETS])
+    return text[:HEADERS].translate(_CLEAN).decode("utf-8", "replace")
