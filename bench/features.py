@@ -3,8 +3,8 @@
     python bench/features.py [--only economy|recipients|sustained] [--seconds 20] [--json FILE]
 
 *economy*: CPU time of preparing it, beside the same work done with the standard library's email package, premailer and
-lxml.  *recipients*: CPU time for each of 1,000 recipients of one prepared newsletter.  *sustained*: the whole program on
-both cores, accepting, preparing and delivering to a sink, and how much plain mail it takes meanwhile.  It needs what
+lxml.  *recipients*: CPU time for each of 1,000 recipients of one prepared newsletter.  *sustained*: the whole program
+on both cores, accepting, preparing and delivering to a sink, and how much plain mail it takes meanwhile.  It needs what
 ``run.py`` needs, and the extra ``fast``.
 """
 
@@ -14,6 +14,7 @@ import argparse
 import email
 import email.policy
 import json
+import logging
 import shutil
 import sqlite3
 import statistics
@@ -27,16 +28,28 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from newsletter import newsletter
+from newsletter import MARK, newsletter
 from run import FIRST_PORT, SINK_PORT, build_client, keep
 from servers import Sink, Smtpeter
+
+from smtpeter.auth.keys import KeyRing
+from smtpeter.features.catalog import Catalog, load_catalog
+from smtpeter.features.exchange import Task
+from smtpeter.features.personal import Personalizer
+from smtpeter.features.pipeline import Result, prepare
+from smtpeter.features.services import services_of
+from smtpeter.model.delivery import Job, LeasedRecipient
+from smtpeter.model.submission import Content
+from smtpeter.settings import Settings
 
 FEATURES = ("inlinecss", "preventscam", "trackclicks", "trackopens", "trackbounces")
 BOTH_CORES = "0,1"
 RATE = 300  # newsletters a second that have to be kept up
+PLAIN = "2048"  # octets of a plain message
+SUBMISSION = "01m7ztmsgpb0q5mbe6rmvbtpzk"
 
 
 def main() -> None:
@@ -76,10 +89,10 @@ def economy() -> dict[str, float]:
         "email, premailer, lxml": lowest(lambda number: usual_libraries(unseen[number]), 60),
     }
     for engine in ("premailer", "css-inline"):
-        prepare = preparation(engine)
-        prepare(newsletter("warm"))
-        figures[f"{engine}, unseen"] = lowest(lambda number, prepare=prepare: prepare(unseen[number]), 100)  # type: ignore[misc]
-        figures[f"{engine}, the same again"] = lowest(lambda number, prepare=prepare: prepare(unseen[0]), 100)  # type: ignore[misc]
+        ours = preparation(make_catalog(engine))
+        ours(newsletter("warm"))
+        figures[f"{engine}, unseen"] = lowest(lambda number, ours=ours: ours(unseen[number]), 100)  # type: ignore[misc]
+        figures[f"{engine}, the same again"] = lowest(lambda number, ours=ours: ours(unseen[0]), 100)  # type: ignore[misc]
     usual = figures["email, premailer, lxml"]
     for name, milliseconds in figures.items():
         print(f"{name:<34}{milliseconds:9.2f} ms{usual / milliseconds:9.1f} times", flush=True)
@@ -91,6 +104,8 @@ def usual_libraries(content: bytes) -> bytes:
     import lxml.html
     import premailer
 
+    logging.disable(logging.WARNING)  # of properties that the style sheet has and the CSS standard has not
+
     message = email.message_from_bytes(content, policy=email.policy.SMTP)
     for part in message.walk():
         if part.get_content_type() == "text/html":
@@ -100,31 +115,178 @@ def usual_libraries(content: bytes) -> bytes:
                 href = link.get("href", "")
                 if href.startswith(("http:", "https:")):
                     link.set("href", f"https://click.example.com/t/trackclicks/{'x' * 24}/{href.encode().hex()}")
-            tree.body.append(lxml.html.fromstring('<img src="https://click.example.com/o" width="1" height="1" alt="">'))
+            tree.body.append(
+                lxml.html.fromstring('<img src="https://click.example.com/o" width="1" height="1" alt="">')
+            )
             part.set_content(lxml.html.tostring(tree, encoding="unicode"), subtype="html", cte="quoted-printable")
     return message.as_bytes()
 
 
-def make_catalog(engine: str) -> Any:
-    from smtpeter.auth.keys import KeyRing
-    from smtpeter.features.catalog import load_catalog
-    from smtpeter.features.services import FeatureKeys, services_for
-    from smtpeter.settings import Settings
-
-    settings = Settings.default()
+def make_catalog(engine: str) -> Catalog:
+    """All features, with keys of no account."""
     tables = MappingProxyType({"inlinecss": {"engine": engine}})
+    settings = Settings.default()
     settings = replace(settings, features=replace(settings.features, tables=tables))
-    return load_catalog(settings, services_for(settings, FeatureKeys.of(KeyRing("1", {"1": b"k" * 32}))))
+    return load_catalog(settings, services_of(settings, KeyRing("1", {"1": bytes(32)})))
 
 
-def preparation(engine: str) -> Callable[[bytes], Any]:
+def preparation(catalog: Catalog) -> Callable[[bytes], Result]:
     """All that a worker does with a message that it has read."""
-    from smtpeter.features.pipeline import prepare
-
-    catalog = make_catalog(engine)
     options = dict.fromkeys(FEATURES, "true")
-    raise NotImplementedError
+    features = catalog.preparing(options)
+
+    def prepare_one(content: bytes) -> Result:
+        task = Task(1, SUBMISSION, 1, "letter@example.com", 1000, options, Content(len(content), b""), {})
+        return prepare(task, content, features, FEATURES, lambda name, work: work())
+
+    return prepare_one
 
 
 def recipients() -> dict[str, float]:
-    raise NotImplementedError
+    """Fills and reverse-paths of 1,000 recipients, as delivery asks for them."""
+    catalog = make_catalog("css-inline")
+    result = preparation(catalog)(newsletter("everybody"))
+    assert result.octets is not None
+    content = result.octets
+    leased = tuple(
+        LeasedRecipient(number, f"{SUBMISSION}-{number}", f"r{number}@example.net", "example.net", None, None, 0, False)
+        for number in range(1, 1001)
+    )
+    job = Job(
+        submission=SUBMISSION, lease=1, lease_until=0.0, account=1, reverse_path="letter@example.com", ret=None,
+        envid=None, body="7BIT", smtputf8=False, content=Content(len(content), b"", content, None, True), time=0.0,
+        expires=0.0, recipients=leased, options=tuple(dict.fromkeys(FEATURES, "true").items()), slots=result.slots,
+    )  # fmt: skip
+
+    def all_of_them(number: int) -> None:
+        copies = Personalizer(catalog).personalize(job, content)
+        for recipient in leased:
+            copies.reverse_path(recipient)
+            copies.fill(recipient)
+
+    each = lowest(all_of_them, 9) / len(leased)
+    print(f"a recipient of {len(content)} octets with {len(result.slots)} slots: {each:.4f} ms of CPU", flush=True)
+    return {"ms": each, "slots": len(result.slots)}
+
+
+# --- the whole program, on both cores ---------------------------------------------------------------------------------
+
+
+class Backlog(threading.Thread):
+    """Looks ten times a second at what waits to be prepared, and at all that is not finished."""
+
+    def __init__(self, server: Smtpeter) -> None:
+        super().__init__(daemon=True)
+        self.unprepared = self.unfinished = 0
+        self._database = server.database
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as connection:
+            while not self._stop_asked.wait(0.1):
+                (unprepared,) = connection.execute("SELECT count(*) FROM preparation").fetchone()
+                (unfinished,) = connection.execute("SELECT count(*) FROM recipient WHERE state < 4").fetchone()
+                self.unprepared = max(self.unprepared, unprepared)
+                self.unfinished = max(self.unfinished, unfinished)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop_asked.set()
+        self.join()
+
+
+def sustained(seconds: float) -> dict[str, Any]:
+    """A stream of newsletters at a steady rate, and what becomes of it; then plain mail beside it."""
+    directory = Path(tempfile.mkdtemp(prefix="smtpeter-bench-"))
+    directory.chmod(0o755)
+    figures: dict[str, Any] = {}
+    client = build_client(directory)
+    sink = Sink(SINK_PORT)
+    fields = "".join(f"X-SMTPeter-{name}: true\r\n" for name in FEATURES)
+    try:
+        for engine, mark in (("css-inline", MARK), ("premailer", "everybody")):
+            content = directory / f"{engine}.eml"
+            content.write_bytes(newsletter(mark, fields).replace(b"\r\n.", b"\r\n..") + b".\r\n")
+            name = "unseen, css-inline" if mark == MARK else "bulk, premailer"
+            server = Smtpeter(
+                directory / engine, FIRST_PORT, sink.address, cores=BOTH_CORES,
+                settings=f'[features.inlinecss]\nengine = "{engine}"\n',
+            )  # fmt: skip
+            try:
+                figures[name] = stream(client, server, content, seconds)
+                show(name, figures[name])
+            finally:
+                server.stop()
+    finally:
+        sink.stop()
+        shutil.rmtree(directory)
+    return figures
+
+
+def stream(client: Path, server: Smtpeter, content: Path, seconds: float) -> dict[str, float]:
+    """One kind of newsletters: at the rate to be kept up, as fast as it goes, and with plain mail beside."""
+    send(client, server, content, 200)
+    wait_until_done(server)
+    figures: dict[str, float] = {}
+
+    watch = Backlog(server)
+    watch.start()
+    start = time.monotonic()
+    send(client, server, content, int(RATE * seconds), rate=RATE)
+    wait_until_done(server)
+    figures["steady"] = RATE * seconds / (time.monotonic() - start)
+    watch.stop()
+    figures["unprepared"], figures["unfinished"] = watch.unprepared, watch.unfinished
+
+    start = time.monotonic()
+    send(client, server, content, int(RATE * seconds))
+    wait_until_done(server)
+    figures["most"] = RATE * seconds / (time.monotonic() - start)
+
+    send(client, server, PLAIN, 2000)
+    alone = send(client, server, PLAIN, 8000)
+    figures["plain_alone"] = alone["messages"] / alone["seconds"]
+    wait_until_done(server)
+    newsletters = threading.Thread(
+        target=send, args=(client, server, content, int(RATE * seconds)), kwargs={"rate": RATE}, daemon=True
+    )
+    newsletters.start()
+    time.sleep(1)
+    beside = []
+    while newsletters.is_alive() and len(beside) < 5:
+        answer = send(client, server, PLAIN, 2000)
+        beside.append(answer["messages"] / answer["seconds"])
+    newsletters.join()
+    figures["plain_beside"] = statistics.median(beside)
+    wait_until_done(server)
+    return figures
+
+
+def send(
+    client: Path, server: Smtpeter, content: Path | str, messages: int, *, rate: float = 0, connections: int = 20
+) -> dict[str, float]:
+    """Let the client send; what it tells.  ``content`` is a file, or how many octets of plain text."""
+    arguments = (server.port, server.user, server.password, connections, messages, 1000, content, 0, rate)
+    result = subprocess.run([client, *map(str, arguments)], check=True, capture_output=True)
+    answer: dict[str, float] = json.loads(result.stdout)
+    return answer
+
+
+def wait_until_done(server: Smtpeter) -> None:
+    """Until everything is delivered."""
+    while server.unfinished():
+        time.sleep(0.05)
+
+
+def show(name: str, figures: dict[str, float]) -> None:
+    """Print a kind's lines."""
+    print(
+        f"{name}: asked for {RATE}/s: {figures['steady']:.0f}/s until delivered, at most {figures['unprepared']:.0f} "
+        f"unprepared and {figures['unfinished']:.0f} unfinished; as fast as it goes: {figures['most']:.0f}/s; "
+        f"plain mail {figures['plain_alone']:.0f}/s alone, {figures['plain_beside']:.0f}/s beside it",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -54,14 +54,21 @@ class Smtpeter:
     name = "smtpeter"
 
     def __init__(
-        self, directory: Path, port: int, relay: str | None = None, *, settings: str = "", before: tuple[str, ...] = ()
+        self,
+        directory: Path,
+        port: int,
+        relay: str | None = None,
+        *,
+        settings: str = "",
+        before: tuple[str, ...] = (),
+        cores: str = SERVER_CORE,
     ) -> None:
         """``settings`` are further lines of its configuration, ``before`` a command that starts its own."""
         self.port = port
         self.http_port = port + 1
         directory.mkdir(parents=True)
         self._config = directory / "smtpeter.toml"
-        self._database = directory / "data" / "smtpeter.db"
+        self.database = directory / "data" / "smtpeter.db"
         local = "interface=127.0.0.1"
         delivery = 'mode = "capture"' if relay is None else f'mode = "relay"\nrelay = "smtp://{relay}"'
         self._config.write_text(
@@ -78,7 +85,7 @@ class Smtpeter:
         self._log = (directory / "log").open("wb")
         server = [SCRIPTS / "twistd", "-n", "--pidfile=", "smtpeter", "--config", self._config]
         self._process = subprocess.Popen(
-            ["taskset", "-c", SERVER_CORE, *before, *server],
+            ["taskset", "-c", cores, *before, *server],
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
@@ -100,7 +107,7 @@ class Smtpeter:
         return process_seconds(self._process.pid)
 
     def unfinished(self) -> int:
-        with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return int(connection.execute("SELECT count(*) FROM recipient WHERE state < 4").fetchone()[0])
 
     def stop(self) -> None:

@@ -158,6 +158,7 @@ smtpeter is ready. This is a demonstration: mail is captured, nothing leaves thi
   SMTP with STARTTLS     127.0.0.1:{ports.smtp}, 127.0.0.1:{ports.submission}
   SMTP with TLS          127.0.0.1:{ports.smtps}
   health and metrics     http://127.0.0.1:{ports.http}/healthz  http://127.0.0.1:{ports.http}/metrics
+  tracked links          http://127.0.0.1:{ports.http}/t/
   certificate authority  {authority}
 
   login                  {demo.username}
@@ -174,6 +175,14 @@ Send a message:
   printf 'Subject: Hello\\r\\n\\r\\nIt works.\\r\\n' | curl --ssl-reqd --cacert {shlex.quote(str(authority))} \\
     --user {demo.username}:{password} --mail-from you@example.com --mail-rcpt somebody@example.net \\
     --upload-file - smtp://localhost:{ports.submission}
+
+A newsletter with its styles inlined, and its links and its opening tracked:
+
+  printf '%s\\r\\n' 'From: you@example.com' 'Subject: News' 'MIME-Version: 1.0' 'Content-Type: text/html' \\
+    'X-SMTPeter-InlineCSS: true' 'X-SMTPeter-TrackClicks: true' 'X-SMTPeter-TrackOpens: true' '' \\
+    '<style>p {{ color: green }}</style><p>Hello, <a href="https://example.com/">read more</a></p>' | \\
+    curl --ssl-reqd --cacert {shlex.quote(str(authority))} --user {demo.username}:{password} \\
+    --mail-from you@example.com --mail-rcpt somebody@example.net --upload-file - smtp://localhost:{ports.submission}
 
 See what was captured:
 
