@@ -28,9 +28,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zope.interface import implementer
-
-from smtpeter.api import NOT_FOUND, EventKind, IResourceFeature, LinkSeal, Options, WebRequest, WebResponse
+from smtpeter.api import LinkSeal
+from smtpeter.features.services import FeatureKeys, FeatureServices, Surroundings
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.ids import make_submission_id
 from smtpeter.model.submission import Content, Submission
@@ -39,7 +38,7 @@ SERVER_CORE, CLIENT_CORE = "0", "1"
 PORT = 18080
 MESSAGES, RECIPIENTS, LINKS = 200, 100, 5
 DEFAULT_PEERS = ("front", "twisted.web", "aiohttp")
-KEY = bytes(32)
+KEYS = FeatureKeys("a1", {"a1": bytes(32)})
 
 SCRIPT = """
 local paths, agent = {}, 0
@@ -155,29 +154,32 @@ def make_links(seal: LinkSeal, ids: list[str]) -> list[str]:
 
 
 def serve(peer: str, directory: Path) -> None:
-    seal = LinkSeal("a1", {"a1": KEY}.__getitem__)
+    seal = FeatureServices(Surroundings("", "", ""), KEYS).links
     now = time.time()
     ids = [make_submission_id(int(now * 1000), number.to_bytes(10, "big")) for number in range(MESSAGES)]
     (directory / "paths").write_text("\n".join(make_links(seal, ids)))
     if peer == "aiohttp":
         serve_aiohttp(seal)
     else:
-        serve_ours(peer, directory, seal, ids, now)
+        serve_ours(peer, directory, ids, now)
 
 
-def serve_ours(peer: str, directory: Path, seal: LinkSeal, ids: list[str], now: float) -> None:
+def serve_ours(peer: str, directory: Path, ids: list[str], now: float) -> None:
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
 
     from smtpeter.clock import WallClock
     from smtpeter.intake.eager import EagerTransport
+    from smtpeter.plugins.trackclicks import plugin
     from smtpeter.store.opening import open_for_server
+    from smtpeter.tap import LOCK_SECONDS
     from smtpeter.web.front import FrontFactory
     from smtpeter.web.metrics import Metrics
     from smtpeter.web.recorder import Recorder
     from smtpeter.web.site import make_site
     from smtpeter.web.tracking import Tracking
 
+    sys.setswitchinterval(LOCK_SECONDS)
     loop: Any = reactor
     clock = WallClock()
     store = open_for_server(
@@ -191,23 +193,11 @@ def serve_ours(peer: str, directory: Path, seal: LinkSeal, ids: list[str], now: 
     metrics = Metrics()
     recorder = Recorder(store.journal, metrics, loop)
 
-    @implementer(IResourceFeature)
-    class Redirect:
-        def wants(self, options: Options) -> bool:
-            return True
-
-        def serve(self, request: WebRequest) -> WebResponse:
-            token, _, destination = request.tail.partition("/")
-            found = seal.read(token, destination)
-            if found is None:
-                return NOT_FOUND
-            url = found.payload
-            data = {"destination": url.decode("latin-1")}
-            recorder.record(EventKind.CLICK, found.submission, found.number, data, request)
-            return WebResponse(302, ((b"Location", url), (b"Content-Type", b"text/plain")), b"Moved\n")
-
+    services = FeatureServices(
+        Surroundings("localhost", "http://localhost", "localhost"), KEYS, recorder.record, lambda *asked: False
+    )
     tracking = Tracking(clock)
-    tracking.open({"trackclicks": Redirect()})
+    tracking.open({plugin.name: plugin.configure({}, services)})
     site = make_site(lambda: None, metrics, (), tracking, loop)
     factory: Any = site if peer == "twisted.web" else FrontFactory(site, tracking, clock, loop, eager=EagerTransport)
 

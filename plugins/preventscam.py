@@ -1,7 +1,7 @@
 """Leaves links alone whose visible text is itself an address.
 
-A link that says ``www.bank.example`` and leads somewhere else looks like a scam, and mail programs warn.  So its address
-is kept as it is, and clicks on it are not tracked.
+A link that says ``www.bank.example`` and leads somewhere else looks like a scam, and mail programs warn.  So its
+address is kept as it is, and clicks on it are not tracked.
 """
 
 from __future__ import annotations

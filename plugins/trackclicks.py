@@ -1,9 +1,9 @@
 """Links lead through us: whoever follows one is recorded, and sent on to where it leads.
 
-Of a message only the addresses of its links are changed, to ``<tracking_url>/t/trackclicks/<token>/<destination>``.  The
+Of a message only the addresses of its links change, to ``<tracking_url>/t/trackclicks/<token>/<destination>``.  The
 destination is sealed, so that no table stands behind it and nobody can make us lead anywhere else; the token tells the
-recipients apart and is filled in at delivery.  Some links stay as they are: see :meth:`_Work.reason_to_stay`, and
-those with the attribute ``data-no-track``.
+recipients apart and is filled in at delivery.  Some links stay as they are: see :meth:`_Work.reason_to_stay`; those
+with the attribute ``data-no-track`` do too.
 
 ``exclude = ["example.com"]`` leaves links to this domain, and to all below it, alone; with ``text = true`` what looks
 like an address in text/plain parts is tracked too.
@@ -56,7 +56,7 @@ _HTTP = re.compile(
 )
 _SCHEME = re.compile(rb"[a-z][a-z0-9+.-]*+:", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_UNSUBSCRIBE = re.compile(rb"(?<![a-z])(?:unsubscribe|opt[-_]?out|preferences)(?![a-z])", re.IGNORECASE)
+_UNSUBSCRIBE = (b"unsubscribe", b"preferences", b"opt-out", b"opt_out", b"optout")
 _PLACEHOLDERS = ((b"{{", b"}}"), (b"[[", b"]]"), (b"%%", b"%%"), (b"*|", b"|*"), (b"${", b"}"))
 
 _BARE = re.compile(rb"(?<![a-z0-9@/.=_-])https?://[a-z0-9\-._~:/?#\[\]@!$&'()*+,;=%|{}]+", re.IGNORECASE)
@@ -183,8 +183,7 @@ class _Work:
     def reason_to_stay(self, url: bytes) -> str:
         """Why an address is left alone; empty where it is not."""
         for opening, closing in _PLACEHOLDERS:
-            begin = url.find(opening)
-            if begin >= 0 and url.find(closing, begin + 2) >= 0:
+            if opening in url and closing in url[url.index(opening) + 2 :]:
                 return "placeholder"
         scheme = _SCHEME.match(url)
         if scheme is None:
@@ -198,7 +197,8 @@ class _Work:
             return "not well-formed"
         if url.startswith(self._ours):
             return "tracked already"
-        if url in self._unsubscribe or _UNSUBSCRIBE.search(url, url.index(b"//") + 2):
+        lower = url.lower()
+        if url in self._unsubscribe or any(word in lower for word in _UNSUBSCRIBE):
             return "unsubscribe"
         if self._excluded and not self._excluded.isdisjoint(_domains(host)):
             return "excluded"

@@ -20,6 +20,7 @@ from smtpeter.interfaces import (
     IResourceFeature,
 )
 from smtpeter.mime.html import Link, find_body_end, find_links, visible_text
+from smtpeter.mime.inlining import Bounds, Inlined, InliningEngine, TooComplex, inline_styles
 from smtpeter.model.event import EventKind
 from smtpeter.model.feature import (
     NOT_FOUND,
@@ -33,12 +34,14 @@ from smtpeter.model.feature import (
     WebRequest,
     WebResponse,
 )
+from smtpeter.quantities import parse_size
 from smtpeter.seals import TOKEN_LENGTH, Found, LinkSeal, ReturnPath
 
 __all__ = [
     "NOT_FOUND",
     "TOKEN_LENGTH",
     "Addressee",
+    "Bounds",
     "ConfigError",
     "EventKind",
     "FailurePolicy",
@@ -54,6 +57,8 @@ __all__ = [
     "IPrepareContext",
     "IPreparingFeature",
     "IResourceFeature",
+    "Inlined",
+    "InliningEngine",
     "Link",
     "LinkSeal",
     "MessageSummary",
@@ -63,10 +68,13 @@ __all__ = [
     "Refusal",
     "ReturnPath",
     "Slot",
+    "TooComplex",
     "WebRequest",
     "WebResponse",
     "find_body_end",
     "find_links",
+    "inline_styles",
+    "parse_size",
     "switched_on",
     "visible_text",
 ]

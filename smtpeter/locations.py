@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII)
+_NETLOC = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 _RELAY_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
@@ -82,14 +83,21 @@ def parse_resolver(value: object) -> str:
 def parse_web_url(value: object) -> str:
     """The URL of a whole web server, without a slash at its end.
 
-    :raises ValueError: where it is none, or has a path, a query or a user.
+    :raises ValueError: where it is none, or has a path, a query, a user, or characters that no host has: it is written
+        into mail, in any charset.
     """
     try:
         parts = urlsplit(value if isinstance(value, str) and value.isprintable() else "")
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+    if (
+        not usable
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+        or not _NETLOC.fullmatch(parts.netloc)
+    ):
         raise ValueError('is not the URL of a web server (try "https://mail.example.com")')
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -9,7 +9,6 @@ import gc
 import os
 import resource
 import sys
-import traceback
 from collections import deque
 
 from smtpeter.errors import ContentCorrupt, SmtpeterError, StorageUnavailable
@@ -34,7 +33,6 @@ GROWTH = 100 * 1024 * 1024
 """Octets.  Who has so much more memory after a message than before the first one is replaced."""
 
 _READ = 64 * 1024
-_TRACEBACK = 5  # calls
 _KINDS = {FailurePolicy.DEFER: AnswerKind.DEFER, FailurePolicy.FAIL: AnswerKind.FAIL}
 _GONE = "the stored message is damaged or gone"
 
@@ -105,7 +103,8 @@ class Worker:
             else:
                 content = self._store.read(task.submission, task.content)
                 result = prepare(task, content, features, self._fillers, self._watch, self._limits)
-            _tell(task, result)
+            for line in result.errors:
+                print(f"submission={task.submission} {line}", file=sys.stderr, flush=True)
             if result.policy is not None:
                 return Answer(number, _KINDS[result.policy], reason=result.reason), self._hurt(result)
             kept = None if result.octets is None else self._store.keep(result.octets)
@@ -119,21 +118,12 @@ class Worker:
     def _hurt(self, result: Result) -> str:
         if self._watch.cut_off:
             return "a feature was cut off"
-        if any(isinstance(error, MemoryError) for error in result.errors):
-            return "no memory was left"
-        return ""
+        return "no memory was left" if result.exhausted else ""
 
     def _wear(self) -> str:
         if self._done >= TASKS:
             return f"{self._done} messages"
         return "it has grown" if resident() > self._resident + GROWTH else ""
-
-
-def _tell(task: Task, result: Result) -> None:
-    """What features raised, for the log: a line for each."""
-    for error in result.errors:
-        lines = "".join(traceback.format_exception(error, limit=-_TRACEBACK)).splitlines()
-        print(f"submission={task.submission}", *map(str.strip, lines), sep=" | ", file=sys.stderr, flush=True)
 
 
 def _cpu() -> float:

@@ -19,6 +19,7 @@ from smtpeter.cli.message import message
 from smtpeter.cli.printing import visible
 from smtpeter.cli.queue import queue
 from smtpeter.cli.send_test import send_test
+from smtpeter.cli.tracking import tracking
 from smtpeter.demo import default_directory
 from smtpeter.errors import SmtpeterError, StorageUnavailable
 
@@ -70,7 +71,7 @@ def smtpeter(ctx: click.Context, config: Path | None, demo: bool, demo_dir: Path
     ctx.obj = Installation(config, demo_dir)
 
 
-for _command in (account, login, token, queue, message, features, send_test, check):
+for _command in (account, login, token, queue, message, tracking, features, send_test, check):
     smtpeter.add_command(_command)
 
 

@@ -25,10 +25,10 @@ SECONDS = 0.8
 REST = 0.2
 """Of CPU, for all that still has to be done with a message when a feature was cut off."""
 
-FIRST_TIME = 2.0
+FIRST_TIME = 1.0
 """More of it, for a feature's first message in this process: it may have modules to import."""
 
-HARD_SECONDS = 1.5
+HARD_SECONDS = 1.0
 """Of CPU over what is allowed; then the process is killed: C code may never come back to be cut off."""
 
 MEMORY = 250 * 1024 * 1024

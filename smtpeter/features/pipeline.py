@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from traceback import clear_frames, format_exception
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from zope.interface import implementer
 
 from smtpeter.features.exchange import Task
-from smtpeter.interfaces import IPrepareContext, IPreparingFeature
+from smtpeter.interfaces import IEditableMessage, IPrepareContext, IPreparingFeature
 from smtpeter.mime.editing import EditableMessage
 from smtpeter.model.feature import FailurePolicy, PlacedSlot
 from smtpeter.model.reply import clean_text
@@ -24,6 +25,7 @@ REASON_LIMIT = 200
 
 _NOTES = 20  # of one feature
 _KEY_LIMIT = 1000
+_CALLS = 5  # of a traceback, the innermost ones
 _STRICTNESS = (FailurePolicy.SEND, FailurePolicy.DEFER, FailurePolicy.FAIL)
 
 Features = Sequence[tuple[str, IPreparingFeature]]
@@ -49,7 +51,8 @@ class Result(NamedTuple):
     """What became of a message.
 
     ``octets`` is None where it goes as it came.  ``policy`` is None where it goes, otherwise what has to be done with
-    it, for ``reason``.  ``data`` is for the ``prepared`` event; ``errors`` is what features raised.
+    it, for ``reason``.  ``data`` is for the ``prepared`` event; ``errors`` are for the log, a line for each.
+    ``exhausted``: there was no memory left.
     """
 
     octets: bytes | None = None
@@ -57,12 +60,16 @@ class Result(NamedTuple):
     data: Mapping[str, Any] = {}
     policy: FailurePolicy | None = None
     reason: str = ""
-    errors: tuple[BaseException, ...] = ()
+    errors: tuple[str, ...] = ()
+    exhausted: bool = False
 
 
 def describe(error: BaseException) -> str:
     """An exception, for events and the log."""
-    text = clean_text(str(error), REASON_LIMIT)
+    try:
+        text = clean_text(str(error), REASON_LIMIT)
+    except Exception:
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -96,28 +103,61 @@ def prepare(
 
     ``fillers`` are the names of the features that can fill slots.
     """
-    without = dict(task.without)
-    while True:
-        run = _Run(task, content, features, without, watch, limits)
+    log = _Log()
+    try:
+        message = watch("", partial(EditableMessage, content, depth=limits.depth, parts=limits.parts,
+                                    leaf_limit=limits.leaf))  # fmt: skip
+    except BaseException as error:
+        return give_up(features, f"the message could not be read: {log.add(error)}", log)
+    if message.closed:
+        data = {"features": "", "description": f"not touched: {message.closed}", "not_tracked": message.closed}
+        return Result(data=data)
+    untouched = message.snapshot()
+    # What comes of all features together is looked at once.  Only where that is wrong, after each, to find out whose
+    # fault it is.
+    for careful in (False, True):
+        run = _Run(task, message, features, fillers, watch, limits, log)
         try:
-            watch("", run.open)
-            result = run.result or run.through(fillers)
+            result = run.through(content, careful=careful)
+        except Unfit as error:
+            reason = str(error)
         except BaseException as error:
-            return give_up(features, f"the message could not be worked on: {describe(error)}", (*run.errors, error))
-        if result is not None:
+            reason = f"the message could not be put together: {log.add(error)}"
+        else:
             return result
-        without[run.culprit[0]] = run.culprit[1]
+        message.restore(untouched)
+    return give_up(features, reason, log)
 
 
-def give_up(features: Features, reason: str, errors: tuple[BaseException, ...] = ()) -> Result:
+def give_up(features: Features, reason: str, log: _Log | None = None) -> Result:
     """It is nobody's fault, or nobody knows whose: the strictest policy of these features is applied."""
+    told = (tuple(log.lines), log.exhausted) if log else ()
     policy = max((feature.on_failure for _, feature in features), key=_STRICTNESS.index, default=FailurePolicy.SEND)
-    if policy is FailurePolicy.SEND:
-        names = ";".join(name for name, _ in features)
-        return Result(
-            data={"features": "", "description": f"{reason}; sent as it came", "failed": names}, errors=errors
-        )
-    return Result(policy=policy, reason=reason, errors=errors)
+    if policy is not FailurePolicy.SEND:
+        return Result(None, (), {}, policy, reason, *told)
+    names = ";".join(name for name, _ in features)
+    data = {"features": "", "description": f"{reason}; sent as it came", "failed": names}
+    return Result(None, (), data, None, "", *told)
+
+
+class Unfit(Exception):
+    """What features left behind cannot be used."""
+
+
+class _Log:
+    """What was raised."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.exhausted = False
+
+    def add(self, error: BaseException) -> str:
+        """Take it in; answers it in a few words."""
+        self.exhausted |= isinstance(error, MemoryError)
+        clear_frames(error.__traceback__)  # they may have all the memory
+        lines = "".join(format_exception(error, limit=-_CALLS)).splitlines()
+        self.lines.append(" | ".join(line.strip() for line in lines if line.strip(" ^~")))
+        return describe(error)
 
 
 class _Run:
@@ -126,82 +166,77 @@ class _Run:
     def __init__(
         self,
         task: Task,
-        content: bytes,
+        message: EditableMessage,
         features: Features,
-        without: Mapping[str, str],
+        fillers: Collection[str],
         watch: Watch,
         limits: Limits,
+        log: _Log,
     ) -> None:
         self._task = task
-        self._content = content
+        self._message = message
         self._features = features
-        self._without = without
+        self._fillers = fillers
         self._watch = watch
         self._limits = limits
+        self._log = log
         self._done: list[str] = []
         self._failed: list[str] = []
         self._notes: list[str] = []
-        self.errors: list[BaseException] = []
-        self.result: Result | None = None
-        self.culprit = ("", "")
 
-    def open(self) -> None:
-        """Look at the message; there is a result at once where nothing of it may be touched."""
-        limits = self._limits
-        self._message = EditableMessage(self._content, depth=limits.depth, parts=limits.parts, leaf_limit=limits.leaf)
-        closed = self._message.closed
-        if closed:
-            data = {"features": "", "description": f"not touched: {closed}", "not_tracked": closed}
-            self.result = Result(data=data)
+    def through(self, content: bytes, *, careful: bool) -> Result:
+        """What becomes of the message.
 
-    def through(self, fillers: Collection[str]) -> Result | None:
-        """The result; None where a feature has to be left out for what it left behind: the ``culprit``."""
+        :raises Unfit: where what features did cannot be used.
+        """
         for name, feature in self._features:
-            reason = self._without.get(name) or self._apply(name, feature)
-            if reason:
-                if feature.on_failure is not FailurePolicy.SEND:
-                    return self._end(feature.on_failure, f"{name} failed: {reason}")
+            reason = self._task.without.get(name) or self._apply(name, feature, careful)
+            if not reason:
+                self._done.append(name)
+            elif feature.on_failure is FailurePolicy.SEND:
                 self._failed.append(name)
                 self._notes.append(f"{name} failed: {reason}; sent without it")
             else:
-                self._done.append(name)
-        octets, slots = self._watch("", self._message.render)
-        reason, maker = self._wrong_with(slots, fillers)
-        if reason:
-            if maker in self._done:
-                self.culprit = (maker, reason)
-                return None
-            return give_up(self._features, reason, tuple(self.errors))
-        changed = bool(slots) or octets != self._content
-        return Result(octets if changed else None, slots, self._data(), errors=tuple(self.errors))
+                return self._result(policy=feature.on_failure, reason=f"{name} failed: {reason}")
+        octets, slots = self._watch("", self._render)
+        changed = bool(slots) or octets != content
+        return self._result(octets=octets if changed else None, slots=slots, data=self._data())
 
-    def _apply(self, name: str, feature: IPreparingFeature) -> str:
+    def _apply(self, name: str, feature: IPreparingFeature, careful: bool) -> str:
         """Run one feature; answers why it failed."""
         before = self._message.snapshot()
         context = Context(self._task)
+
+        def work() -> None:
+            feature.prepare(cast(IEditableMessage, self._message), context)
+            if careful:
+                self._render()
+
         try:
-            self._watch(name, partial(feature.prepare, self._message, context))
-        except BaseException as error:  # SystemExit too: the process is ours
+            self._watch(name, work)
+        except Unfit as error:
             self._message.restore(before)
-            self.errors.append(error)
-            return describe(error)
+            return str(error)
+        except BaseException as error:  # SystemExit too: the process is ours
+            reason = self._log.add(error)
+            self._message.restore(before)
+            return reason
         self._notes += [f"{name}: {note}" for note in context.notes]
         return ""
 
-    def _wrong_with(self, slots: Sequence[PlacedSlot], fillers: Collection[str]) -> tuple[str, str]:
-        """Why these slots cannot be filled, and who made the most of them; empty where they can."""
-        for _, slot in slots:
-            if slot.feature not in fillers:
-                return f"it made slots that nobody fills: {clean_text(slot.feature, 50)!r}", slot.feature
-            if not 0 < slot.length <= _KEY_LIMIT or len(slot.key) > _KEY_LIMIT:
-                return "it made a slot that is too long or too short", slot.feature
+    def _render(self) -> tuple[bytes, tuple[PlacedSlot, ...]]:
+        octets, slots = self._message.render()
         if len(slots) > self._limits.slots:
-            makers = [slot.feature for _, slot in slots]
-            return f"more than {self._limits.slots} slots in the message", max(set(makers), key=makers.count)
-        return "", ""
+            raise Unfit(f"there are more than {self._limits.slots} slots in the message")
+        for _, slot in slots:
+            if slot.feature not in self._fillers:
+                raise Unfit(f"there are slots that nobody fills: {clean_text(slot.feature, 50)!r}")
+            if not 0 < slot.length <= _KEY_LIMIT or len(slot.key) > _KEY_LIMIT:
+                raise Unfit("there is a slot that is too long or too short")
+        return octets, slots
 
-    def _end(self, policy: FailurePolicy, reason: str) -> Result:
-        return Result(policy=policy, reason=reason, errors=tuple(self.errors))
+    def _result(self, **fields: Any) -> Result:
+        return Result(**fields, errors=tuple(self._log.lines), exhausted=self._log.exhausted)
 
     def _data(self) -> dict[str, str]:
         notes = [*self._message.notes, *self._notes]

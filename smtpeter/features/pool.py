@@ -176,7 +176,8 @@ class WorkerPool:
             self._metrics.count("workers_ended", why="worn")
         else:
             self._metrics.count("workers_ended", why="died")
-            self._log.warn("a worker ended: {reason}", event="workers", reason=how)
+            if not tasks:
+                self._log.warn("an idle worker ended: {reason}", event="workers", reason=how)
         culprit = tasks.popleft() if tasks and self._stopped is None else None
         self._take_back(tasks)
         if culprit is not None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from smtpeter.features.frames import BadFrame
 from smtpeter.features.pipeline import Limits
-from smtpeter.features.services import FeatureKeys, Surroundings
-from smtpeter.settings import Features
+from smtpeter.features.services import FeatureKeys, KeySource, Surroundings, keys_of
+from smtpeter.settings import Features, Settings
 
-_DATES = {"datetime": datetime, "date": date, "time": time}  # what TOML has and JSON has not
+_DATES: dict[str, Any] = {"datetime": datetime, "date": date, "time": time}  # what TOML has and JSON has not
 
 
 class Setup(NamedTuple):
@@ -29,6 +30,19 @@ class Setup(NamedTuple):
     features: Features
     keys: Mapping[str, FeatureKeys]
     limits: Limits
+
+    @staticmethod
+    def of(settings: Settings, source: KeySource, names: Iterable[str]) -> Setup:
+        """For the workers of this process; ``names`` are those of the features that run."""
+        return Setup(
+            os.getpid(),
+            settings.store.url,
+            settings.data_dir,
+            Surroundings.of(settings),
+            settings.features,
+            {name: keys_of(source, name) for name in names},
+            Limits(settings.limits.mime_depth, settings.limits.mime_parts),
+        )
 
     def encode(self) -> bytes:
         """The payload of a frame."""

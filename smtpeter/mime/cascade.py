@@ -1,8 +1,8 @@
-"""The rules of a document's style sheets, and what becomes of an element's ``style`` (CSS Cascading Level 4, section 6).
+"""The rules of a document's sheets, and what becomes of an element's ``style`` (CSS Cascading Level 4, section 6).
 
 Rules *move* into attributes where their selectors depend on elements alone.  Attributes get no ``!important`` from
-sheets, because nothing in a sheet could win over it: such a rule stays in its sheet, too.  The others *stay* only: what is
-within ``@media``, or depends on more than the elements (``:hover``).
+sheets, because nothing in a sheet could win over it: such a rule stays in its sheet, too.  Others *stay* only: what
+is within ``@media``, or depends on more than the elements (``:hover``).
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ from html import escape
 from typing import NamedTuple
 
 from smtpeter.mime.css import Declaration, Rule, Selector, Sheet, Specificity, read_declarations
+from smtpeter.mime.outline import Outline, vocabulary
 from smtpeter.mime.shield import COVER
+
+_ELEMENT = 100  # it costs about as much as looking at so many
 
 SEEN = 0
 """The number of a selector that every element matches."""
+NEVER = 1
+"""The number of all that cannot match here."""
 
 NORMAL, ATTRIBUTE, IMPORTANT, IMPORTANT_ATTRIBUTE = range(4)
 Rank = tuple[int, Specificity, int]
@@ -22,10 +27,10 @@ Rank = tuple[int, Specificity, int]
 
 
 class PlacedRule(NamedTuple):
-    """A rule, the number of its sheet, those of its selectors, and its declarations by name as attributes have them.
+    """A rule, the number of its sheet and those of its selectors, and its declarations by name as attributes have them.
 
-    ``moves``: all of its selectors do.  ``competing`` are those of its declarations (place, name) that are not important,
-    where something of it stays.
+    ``moves``: all of its selectors do.  Where something of it stays, ``competing`` are those of its declarations (place,
+    name) that are not important.
     """
 
     rule: Rule
@@ -56,18 +61,20 @@ class Cascade:
     """All rules in their order.
 
     ``words`` are the classes and ids that selectors ask for, and ``attributes`` the names of other attributes.
-    ``weight`` is the number of their compound selectors, and ``uses`` has the rules of each selector by its number.
-    ``moves``: there is something to move.
+    ``work`` is how often an engine may look at an element, about.  ``uses`` has the rules of each selector by its
+    number.  ``moves``: there is something to move.
     """
 
-    def __init__(self, marker: str) -> None:
+    def __init__(self, marker: str, outline: Outline) -> None:
         self.rules: list[PlacedRule] = []
-        self.uses: list[list[Use]] = [[]]
+        self.uses: list[list[Use]] = [[], []]
         self.words: set[str] = set()
         self.attributes: set[str] = set()
-        self.weight = 1
+        self.work = _ELEMENT * len(outline.sources)
         self.moves = False
         self._marker = marker
+        self._outline = outline
+        self._vocabulary = vocabulary(outline.sources)
         self._numbers = {f"[{marker}]": SEEN}
 
     def add(self, sheet: Sheet, number: int, written: str, *, conditional: bool) -> None:
@@ -86,25 +93,53 @@ class Cascade:
                 for selector in rule.selectors
             )
             moves = may_move and all(selector.exact for selector in rule.selectors)
-            competing = tuple((i, each.name) for i, each in enumerate(rule.declarations) if not moves and not each.important)
+            competing = tuple(
+                (i, each.name) for i, each in enumerate(rule.declarations) if not moves and not each.important
+            )
             self.rules.append(PlacedRule(rule, number, numbers, moves, *(declared or ({}, {})), competing))
 
     def _use(self, selector: Selector, use: Use) -> int:
-        number = self._numbers.setdefault(selector.text, len(self._numbers))
+        words = [word for compound in selector.compounds for word in compound.words]
+        tag = selector.compounds[-1].tag
+        if (tag and tag not in self._vocabulary.tags) or any(word not in self._vocabulary.words for word in words):
+            return NEVER
+        number = self._numbers.setdefault(selector.text, len(self.uses))
         if number == len(self.uses):
             self.uses.append([])
-            self.weight += sum(map(selector.text.count, " >+~")) + 1
+            self.work += self._cost(selector)
         self.uses[number].append(use)
-        self.words.update(selector.words)
+        self.words.update(words)
         self.moves |= use.moves
         return number
+
+    def _cost(self, selector: Selector) -> int:
+        """How many elements an engine looks at that evaluates a selector from left to right."""
+        total = len(self._outline.sources)
+        cost = 0
+        starting = 1
+        for combinator, tag, words in selector.compounds:
+            if combinator == " ":
+                cost += total * min(starting, self._outline.depth)
+            else:
+                cost += total * (starting if combinator in "+~" else 1)
+            counts = [self._vocabulary.words[word] for word in words]
+            if tag:
+                counts.append(self._vocabulary.tags[tag])
+            starting = min(counts, default=total)
+        return cost
+
+    @property
+    def selectors(self) -> int:
+        """How many selectors an engine has to match."""
+        return len(self._numbers)
 
     def marks(self) -> str:
         """A sheet with all selectors, each with a property of its own: ``r`` and its number."""
         return "".join([f"{text}{{r{number}:1}}" for text, number in self._numbers.items()])
 
     def outcome(self, numbers: list[int], written: str, value: str) -> Outcome:
-        """What becomes of an element that these selectors match.  Its attribute was ``written`` so, and means ``value``."""
+        """What becomes of an element that these selectors match, and whose attribute is ``written`` so and means
+        ``value``."""
         layers: tuple[dict[str, str], dict[str, str]] = ({}, {})
         ranks: dict[str, Rank] = {}
         used = sorted([(use.specificity, use.rule) for number in numbers for use in self.uses[number] if use.moves])
@@ -153,7 +188,12 @@ def _write(declarations: tuple[Declaration, ...], written: str) -> tuple[dict[st
         text = value
         if COVER in value:
             text = written[start : start + len(value)]
-            if '"' in text or "&" in text or "<" in text or any(a != b != COVER for a, b in zip(text, value, strict=True)):
+            if (
+                '"' in text
+                or "&" in text
+                or "<" in text
+                or any(a != b != COVER for a, b in zip(text, value, strict=True))
+            ):
                 return None
             text = f"{name}:{text}"
         else:

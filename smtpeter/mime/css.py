@@ -14,25 +14,33 @@ from smtpeter.mime.shield import COVER
 Specificity = tuple[int, int, int]
 
 
+class Compound(NamedTuple):
+    """What is asked of one element: its tag, in lower case or empty, and words of its class and id.
+
+    ``combinator`` is what stands before it: nothing, a space, ``>``, ``+`` or ``~``.
+    """
+
+    combinator: str
+    tag: str
+    words: tuple[str, ...]
+
+
 class Selector(NamedTuple):
     """One of a rule's selectors.
 
     ``text`` is its normal form, which has no escapes and no quotes but ``"``.  Where it is not ``exact``, parts that
-    depend on more than the elements (``:hover``) were taken out of it: it selects more.  ``words`` are all classes and
-    ids in it, ``tag`` and ``own_words`` what it asks of the element itself; the tag in lower case, or empty.
+    depend on more than the elements (``:hover``) were taken out of it: it selects more.
     """
 
     text: str
     exact: bool
     specificity: Specificity
-    words: tuple[str, ...]
-    tag: str
-    own_words: tuple[str, ...]
+    compounds: tuple[Compound, ...]
 
 
 class Declaration(NamedTuple):
-    """``name: value``, the name in lower case.  The value begins at ``start``; at ``end`` it is over, with all that is said
-    of its importance."""
+    """``name: value``, the name in lower case.  The value begins at ``start`` of the sheet; at ``end`` it is over, with
+    what is said of its importance."""
 
     name: str
     value: str
@@ -154,7 +162,7 @@ def _rules(text: str, pos: int, end: int, conditional: bool, attributes: set[str
 
 
 def _statement(text: str, start: int, end: int) -> tuple[int | None, int, bool]:
-    """Where the block of the statement at ``start`` opens, if it has one, where the statement ends, and whether it does."""
+    """Where the block of the statement at ``start`` opens, if it has one, where it ends, and whether it does."""
     at_rule = text[start] == "@"
     open_: list[str] = []
     brace = None
@@ -225,13 +233,14 @@ class _Reading:
         self._exact = True
         self._ends = False  # it has to end here: engines understand a position in the last place only
         self._ids = self._tests = self._tags = 0
-        self._words: list[str] = []
-        self._begin()
+        self._compounds: list[Compound] = []
+        self._begin("")
 
-    def _begin(self) -> None:
+    def _begin(self, combinator: str) -> None:
         self.begun = False  # the compound selector that is being read
+        self._combinator = combinator
         self._tag = ""
-        self._own_words: list[str] = []
+        self._words: list[str] = []
 
     def take(self, match: re.Match[str], attributes: set[str]) -> bool:
         """Add a part; False: it is not understood."""
@@ -241,9 +250,9 @@ class _Reading:
         if kind == "combinator":
             if not self.begun:
                 return False
-            self._parts.append(match[0].strip() or " ")
-            self._words += self._own_words
-            self._begin()
+            self._end()
+            self._begin(match[0].strip() or " ")
+            self._parts.append(self._combinator)
         elif kind == "tag":
             if self.begun:
                 return False
@@ -252,11 +261,11 @@ class _Reading:
             self._append(self._tag or "*")
         elif kind == "class":
             self._tests += 1
-            self._own_words.append(match["class"])
+            self._words.append(match["class"])
             self._append(match[0])
         elif kind == "id":
             self._ids += 1
-            self._own_words.append(match["id"])
+            self._words.append(match["id"])
             self._append(match[0])
         else:
             self._take_attribute(match, attributes)
@@ -294,11 +303,14 @@ class _Reading:
         self._parts.append(part)
         self.begun = True
 
+    def _end(self) -> None:
+        self._compounds.append(Compound(self._combinator, self._tag, tuple(self._words)))
+
     def selector(self) -> Selector:
         parts = self._parts if self._exact else [part for part in self._parts if part[:1] != ":"]
         specificity = (self._ids, self._tests, self._tags)
-        words = tuple(self._words + self._own_words)
-        return Selector("".join(parts), self._exact, specificity, words, self._tag, tuple(self._own_words))
+        self._end()
+        return Selector("".join(parts), self._exact, specificity, tuple(self._compounds))
 
 
 def _covers_only_values(text: str, rules: tuple[Rule, ...]) -> bool:

@@ -1,7 +1,7 @@
 """A message as features edit it.  Every octet stays that is not of an edited leaf's body or transfer encoding field.
 
-What is signed or encrypted, what is attached, and messages within the message cannot be touched, and nothing at all of a
-message that its author's domain signed with DKIM: there is no key here to sign it again.
+What is signed or encrypted, what is attached, and messages within the message cannot be touched, and nothing at all of
+a message that its author's domain signed with DKIM: there is no key here to sign it again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from smtpeter.mime.structure import (
     PARTS_LIMIT,
     SEALED,
     Part,
+    content_fields,
     content_parameters,
     delimiters_around,
     find_fields,
@@ -31,6 +32,7 @@ from smtpeter.mime.transfer import LINE_LIMIT, put_encoding
 from smtpeter.model.feature import PlacedSlot, Slot
 
 LEAF_LIMIT = 2_000_000  # octets
+_DOMAIN_LIMIT = 1024  # octets of one that is not in its short form yet
 
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
 _PRINTABLE = re.compile(r"[ -~]*")
@@ -73,30 +75,28 @@ class EditableMessage:
 
     def _is_signed_data(self) -> bool:
         """RFC 8551 section 3.2.2; without its parameter it is more often encrypted."""
-        given = content_parameters(self._first_field(self._parts[0], b"content-type"))
-        return parameter(given, b"smime-type").lower() in (b"signed-data", b"signed-receipt", b"certs-only")
+        given = content_fields(self._content, self._parts[0]).get(b"content-type", b"")
+        return parameter(content_parameters(given), b"smime-type").lower() in (
+            b"signed-data",
+            b"signed-receipt",
+            b"certs-only",
+        )
 
     def _is_signed_by_author(self) -> bool:
         """Whether a DKIM signature's domain is that of the author, or above or below it (RFC 7489 section 3.1.1).
 
         Whatever looks like a domain in a From field counts: at worst, a message goes as it came.
         """
-        signers = {
-            _domain(match[1])
-            for value in self._values(b"dkim-signature")
-            for match in [_DKIM_DOMAIN.search(value)]
-            if match
-        }
+        signatures = [_DKIM_DOMAIN.search(value) for value in self._values(b"dkim-signature")]
+        signers = {_domain(match[1]) for match in signatures if match}
         if not signers:
             return False
-        for value in self._values(b"from"):
-            for match in _AUTHOR_DOMAIN.finditer(value):
-                author = _domain(match[1])
-                if not signers.isdisjoint(_with_parents(author)) or any(
-                    signer.endswith(b"." + author) for signer in signers
-                ):
-                    return True
-        return False
+        authors = {match[1] for value in self._values(b"from") for match in _AUTHOR_DOMAIN.finditer(value)}
+        return any(
+            not signers.isdisjoint(_with_parents(author)) or any(signer.endswith(b"." + author) for signer in signers)
+            for author in map(_domain, authors)
+            if author
+        )
 
     # --- the header ---
 
@@ -144,12 +144,13 @@ class EditableMessage:
 
     def _leaves_of(self, type: str) -> tuple[EditableLeaf, ...]:
         found = []
-        for index in self._shown:
+        for index, charset in self._shown.items():
             part = self._parts[index]
             if part.type != type:
                 continue
+            raw = self._content[part.body : part.end]
             try:
-                leaf = self._make_leaf(part)
+                leaf = EditableLeaf(raw, type, part.encoding, charset, self._leaf_limit)
             except UntouchableError as error:
                 if str(error) not in self._notes:
                     self._notes.append(str(error))
@@ -158,20 +159,10 @@ class EditableMessage:
             found.append(leaf)
         return tuple(found)
 
-    def _make_leaf(self, part: Part) -> EditableLeaf:
-        given = content_parameters(self._first_field(part, b"content-type"))
-        raw = self._content[part.body : part.end]
-        return EditableLeaf(raw, part.type, part.encoding, parameter(given, b"charset"), self._leaf_limit)
-
     @cached_property
-    def _shown(self) -> list[int]:
-        """The indexes of leaves that readers show and that may be touched."""
-        if self.closed:
-            return []
-        return list(_shown_leaves(self._content, self._parts))
-
-    def _first_field(self, part: Part, name: bytes) -> bytes:
-        return _first_field(self._content, part, name)
+    def _shown(self) -> dict[int, bytes]:
+        """The leaves that readers show and that may be touched: their indexes, and their charsets."""
+        return {} if self.closed else dict(_shown_leaves(self._content, self._parts))
 
     # --- the whole ---
 
@@ -258,75 +249,66 @@ class _Output:
 # --- which leaves are shown -------------------------------------------------------------------------------------------
 
 
-def _shown_leaves(content: bytes, parts: Sequence[Part]) -> Iterator[int]:
-    """Leaves of text that are no attachment, no picture's companion, and in nothing that must not be touched."""
+def _shown_leaves(content: bytes, parts: Sequence[Part]) -> Iterator[tuple[int, bytes]]:
+    """Indexes and charsets of leaves of text that are no file, nothing that only belongs to another part, and in
+    nothing that must not be touched."""
     end = 0
-    roots: dict[int, int] = {}  # of each multipart/related the part that is shown
-    children = _children_of_related(parts)
+    roots = _roots_of_related(content, parts)
     for index, part in enumerate(parts):
-        if part.begin < end:
+        if part.begin < end or (part.begin == len(content) and index):
             continue
-        if part.type in SEALED or part.type.startswith("message/") or _is_file(content, part):
+        fields = content_fields(content, part)
+        given = content_parameters(fields.get(b"content-type", b""))
+        is_sealed = part.type in SEALED or part.type.startswith("message/")
+        if is_sealed or _is_file(part, fields, given) or roots.get(part.parent, index) != index:
             end = part.end
-        elif part.parent in children:
-            if part.parent not in roots:
-                roots[part.parent] = _root_of_related(content, parts, part.parent, children[part.parent])
-            if roots[part.parent] != index:
-                end = part.end
-                continue
-        if part.begin >= end and part.type.startswith("text/"):
-            yield index
+        elif part.type.startswith("text/"):
+            yield index, parameter(given, b"charset")
 
 
-def _children_of_related(parts: Sequence[Part]) -> dict[int, list[int]]:
-    children: dict[int, list[int]] = {}
+def _roots_of_related(content: bytes, parts: Sequence[Part]) -> dict[int, int]:
+    """Of each multipart/related, the part that is shown: that which ``start`` names, else the first (RFC 2387 section
+    3.2)."""
+    roots: dict[int, int] = {}
+    starts: dict[int, bytes] = {}
     for index, part in enumerate(parts):
-        if part.parent >= 0 and parts[part.parent].type == "multipart/related":
-            children.setdefault(part.parent, []).append(index)
-    return children
+        if part.type == "multipart/related":
+            given = content_parameters(content_fields(content, part).get(b"content-type", b""))
+            starts[index] = parameter(given, b"start")
+        parent = part.parent
+        if parent not in starts:
+            continue
+        roots.setdefault(parent, index)
+        if starts[parent] and content_fields(content, part).get(b"content-id") == starts[parent]:
+            roots[parent] = index
+            starts[parent] = b""
+    return roots
 
 
-def _root_of_related(content: bytes, parts: Sequence[Part], index: int, children: Sequence[int]) -> int:
-    """RFC 2387 section 3.2: the part that ``start`` names, else the first."""
-    start = parameter(content_parameters(_first_field(content, parts[index], b"content-type")), b"start")
-    if start:
-        for child in children:
-            if _first_field(content, parts[child], b"content-id") == start:
-                return child
-    return children[0]
-
-
-def _is_file(content: bytes, part: Part) -> bool:
-    """Whether a part is one to be saved: an attachment, a disposition that is not known (RFC 2183 section 2.8), or
-    anything with a file name."""
-    disposition = _first_field(content, part, b"content-disposition")
-    if disposition and (
-        leading_token(disposition) != "inline" or parameter(content_parameters(disposition), b"filename")
-    ):
+def _is_file(part: Part, fields: Mapping[bytes, bytes], given: Mapping[bytes, bytes]) -> bool:
+    """Whether a part is one to be saved: an attachment, a disposition that is not known (RFC 2183 section 2.8), or text
+    with a file name."""
+    disposition = fields.get(b"content-disposition", b"")
+    if disposition and leading_token(disposition) != "inline":
         return True
     if not part.type.startswith("text/"):
         return False
-    return bool(parameter(content_parameters(_first_field(content, part, b"content-type")), b"name"))
-
-
-def _first_field(content: bytes, part: Part, name: bytes) -> bytes:
-    for field, value in find_fields(content, part.begin):
-        if field == name:
-            return value
-    return b""
+    return bool(parameter(given, b"name") or parameter(content_parameters(disposition), b"filename"))
 
 
 # --- domains ----------------------------------------------------------------------------------------------------------
 
 
 def _domain(given: bytes) -> bytes:
-    """A domain in the form in which domains are compared."""
+    """A domain in the form in which domains are compared; empty for what cannot be one."""
     given = given.lower().strip(b".")
+    if len(given) > _DOMAIN_LIMIT:
+        return b""
     if not given.isascii():
         try:
             return idna.encode(given.decode("utf-8"), uts46=True).lower()
         except (idna.IDNAError, UnicodeError):
-            pass
+            return b""
     return given
 
 

@@ -1,14 +1,12 @@
 """Style sheets of HTML, moved into ``style`` attributes.
 
-An engine tells which selectors match which elements, and sees nothing but tags and selectors.  The cascade is ours
-(CSS Cascading Level 4, section 6), and so are the edits: what changes in the text are ``style`` attributes and the rules
-that went into them, nothing else.
+An engine tells which selectors match which elements, and sees nothing but tags and selectors.  The cascade is ours,
+and so are the edits: what changes in the text are ``style`` attributes and the rules that went into them, nothing else.
 
-Rules stay in their sheet where something still needs them: ``@media`` and other at-rules, selectors that depend on more
-than the elements (``:hover``), rules that match nothing here (but something in the reader's own page, or what only
-Outlook sees), and those that are ``!important``.  Attributes get no ``!important`` from sheets, since nothing in a sheet
-could win over it: the rule itself stays for that.  What is conditional gets one where otherwise it would lose only
-because its opponent has moved.
+Rules stay in their sheet where something still needs them: ``@media`` and other at-rules, selectors that depend on
+more than the elements (``:hover``), rules that match nothing here (but something in the reader's own page, or what only
+Outlook sees), and those that are ``!important``.  What stays gets an ``!important`` where otherwise it would lose for
+no other reason than that its opponent has moved.
 """
 
 from __future__ import annotations
@@ -21,16 +19,16 @@ from typing import NamedTuple
 
 from smtpeter.mime.cascade import NORMAL, Cascade, Outcome, PlacedRule, Rank, overlap
 from smtpeter.mime.css import is_empty, read_sheet
-from smtpeter.mime.outline import Outline, StyleElement, attribute, attributes, read_outline, tag_name
+from smtpeter.mime.outline import Outline, StyleElement, attribute, attributes, read_outline, tag_name, vocabulary
 from smtpeter.mime.shield import COVER, cover_templates
 
-Engine = Callable[[str, str], Mapping[int, str]]
-"""Applies a sheet to HTML, and gives the ``style`` of each element that got one, by the number that it has in ``x-n``."""
+InliningEngine = Callable[[str, str], Mapping[int, str]]
+"""Applies a sheet to HTML, and gives the ``style`` of each element that got one, by the number in its ``x-n``."""
 
 _HAS_STYLE = re.compile(r"<style[\s/>]", re.IGNORECASE)
 _NUMBER = "x-n"
 _MARK = re.compile(r"\br(\d+)")
-_SPECIAL = re.compile(r"[<>&\"]")
+_SPECIAL = re.compile(r"[<>&\"\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 _TABLE_PARTS = {"table", "tr", "tbody", "thead", "tfoot"}
 
 
@@ -39,11 +37,18 @@ class TooComplex(Exception):
 
 
 class Bounds(NamedTuple):
-    """How much may be asked of an engine.  ``work`` is the number of compound selectors, times that of tags."""
+    """How much is looked at: characters of a text, and ``marks``, that is ``{`` and ``,``, of its sheets.
+
+    What is asked of an engine: how deep elements nest, how many selectors there are, and how often it looks at an
+    element (``work``).  And how many characters may be put in.
+    """
 
     characters: int
-    work: int
+    marks: int
     depth: int
+    selectors: int
+    work: int
+    growth: int
 
 
 class Inlined(NamedTuple):
@@ -53,7 +58,7 @@ class Inlined(NamedTuple):
     notes: tuple[str, ...]
 
 
-def inline_styles(text: str, engine: Engine, bounds: Bounds) -> Inlined:
+def inline_styles(text: str, engine: InliningEngine, bounds: Bounds) -> Inlined:
     """The text with its style sheets inlined.
 
     :raises TooComplex: where that is more than the bounds allow.
@@ -64,19 +69,20 @@ def inline_styles(text: str, engine: Engine, bounds: Bounds) -> Inlined:
         raise TooComplex(f"it has more than {bounds.characters:,} characters")
     covered = cover_templates(text)
     outline = read_outline(covered)
-    cascade = Cascade(_NUMBER)
+    marks = sum(covered.count(mark, style.sheet_start, style.sheet_end) for style in outline.styles for mark in "{,")
+    if marks > bounds.marks:
+        raise TooComplex(f"its style sheets have more than {bounds.marks:,} rules, selectors and values")
+    cascade = Cascade(_NUMBER, outline)
     notes = [
-        note
-        for number, style in enumerate(outline.styles)
-        if (note := _add(cascade, style, number, text, covered))
+        note for number, style in enumerate(outline.styles) if (note := _add(cascade, style, number, text, covered))
     ]
     if cascade.moves:
         if outline.depth > bounds.depth:
             raise TooComplex(f"its elements nest more than {bounds.depth} deep")
-        if len(outline.tags) * cascade.weight > bounds.work:
-            raise TooComplex(f"it has {cascade.weight:,} selectors for {len(outline.tags):,} tags")
+        if cascade.selectors > bounds.selectors or cascade.work > bounds.work:
+            raise TooComplex(f"it has {cascade.selectors:,} selectors for {len(outline.sources):,} tags")
         styles = engine(_skeleton(outline, cascade), cascade.marks())
-        text = _Edits(text, outline, cascade).made(styles)
+        text = _Edits(text, outline, cascade, bounds.growth).made(styles)
     return Inlined(text, tuple(notes))
 
 
@@ -101,28 +107,25 @@ def _add(cascade: Cascade, style: StyleElement, number: int, text: str, covered:
 
 def _skeleton(outline: Outline, cascade: Cascade) -> str:
     """The tags, with their numbers and only such attributes as selectors ask for."""
-    out = ["<!DOCTYPE html>"] if outline.doctype else []
-    pieces: dict[str, tuple[str, str, str]] = {}
-    open_sections: list[bool] = []  # for each open table, whether one of its sections is open
-    for number, (source, _) in enumerate(outline.tags):
-        piece = pieces.get(source)
-        if piece is None:
-            piece = pieces[source] = _piece(source, cascade)
-        head, tail, part = piece
-        if part:
-            # Rows have a section, which is not always written: one of the two engines would not put it there.
-            if part == "table":
-                open_sections.append(False)
-            elif not open_sections:
-                pass
-            elif part == "/table":
-                open_sections.pop()
-            elif part == "tr" and not open_sections[-1]:
-                open_sections[-1] = True
-                out.append("<tbody>")
-            elif part != "tr" and part != "/tr":
-                open_sections[-1] = part[0] != "/"
-        out.append(f"{head}{number}{tail}" if tail else head)
+    pieces = {source: _piece(source, cascade) for source in set(outline.sources)}
+    parts = [pieces[source] for source in outline.sources]
+    out = [f"{head}{number}{tail}" if tail else head for number, (head, tail, _) in enumerate(parts)]
+    # Rows have a section, which is not always written: one of the two engines would not put it there.
+    open_sections: list[bool] = []  # of each open table, whether one of its sections is open
+    for number, part in [(number, part) for number, (_, _, part) in enumerate(parts) if part]:
+        if part == "table":
+            open_sections.append(False)
+        elif not open_sections:
+            pass
+        elif part == "/table":
+            open_sections.pop()
+        elif part != "tr":
+            open_sections[-1] = part[0] != "/"
+        elif not open_sections[-1]:
+            open_sections[-1] = True
+            out[number] = f"<tbody>{out[number]}"
+    if outline.doctype:
+        out.insert(0, "<!DOCTYPE html>")
     return "".join(out)
 
 
@@ -130,10 +133,11 @@ def _piece(source: str, cascade: Cascade) -> tuple[str, str, str]:
     """A tag as the engine sees it, before and after its number, and which part of a table it begins or ends."""
     name = tag_name(source)
     if source[1] == "/":
-        return f"</{name}>", "", f"/{name}" if name in _TABLE_PARTS else ""
+        return f"</{name}>", "", f"/{name}" if name in _TABLE_PARTS and name != "tr" else ""
     tail = ""
+    part = name if name in _TABLE_PARTS else ""
     seen = {"style", _NUMBER}
-    for each in attributes(source):
+    for each in attributes(source) if cascade.attributes or cascade.words else ():
         if each.name in seen:
             continue
         seen.add(each.name)
@@ -144,7 +148,7 @@ def _piece(source: str, cascade: Cascade) -> tuple[str, str, str]:
                 tail += f' class="{" ".join(words)}"'
         elif each.name == "id" and unescape(each.value) in cascade.words:
             tail += f' id="{unescape(each.value)}"'
-    return f"<{name} {_NUMBER}=", f"{tail}>", name if name in _TABLE_PARTS else ""
+    return f"<{name} {_NUMBER}=", f"{tail}>", part
 
 
 # --- what is edited -------------------------------------------------------------------------------------------------
@@ -155,22 +159,15 @@ _Edit = tuple[int, int, str]
 class _Edits:
     """What is to be changed in a text."""
 
-    def __init__(self, text: str, outline: Outline, cascade: Cascade) -> None:
+    def __init__(self, text: str, outline: Outline, cascade: Cascade, growth: int) -> None:
         self._text = text
         self._outline = outline
         self._cascade = cascade
+        self._growth = growth
         self._complete = True  # whether every element got what the sheets have for it
-        self._outcomes: dict[tuple[str, str], tuple[list[int], Outcome]] = {}
+        self._outcomes: dict[tuple[tuple[int, ...], str], Outcome] = {}
         self._matched: set[int] = set()
-        names = [source for source in outline.hidden if source[1] != "/"]
-        self._hidden_tags = {tag_name(source) for source in names}
-        self._hidden_words = {
-            word
-            for source in names
-            for each in attributes(source)
-            if each.name in ("class", "id")
-            for word in unescape(each.value).split()
-        }
+        self._hidden = vocabulary(outline.hidden)
 
     def made(self, styles: Mapping[int, str]) -> str:
         """The text with all edits made.  ``styles`` is what the engine says about each element."""
@@ -188,31 +185,32 @@ class _Edits:
         return "".join((*out, self._text[done:]))
 
     def _in_tags(self, styles: Mapping[int, str]) -> Iterator[_Edit]:
+        sources, starts = self._outline.sources, self._outline.starts
+        self._complete = len(styles) == sum(source[1] != "/" for source in sources)
+        numbers = {style: [int(number) for number in _MARK.findall(style)] for style in set(styles.values())}
+        telling = {style for style, found in numbers.items() if any(self._cascade.uses[number] for number in found)}
         known: dict[tuple[str, str], _Edit | None] = {}
-        for number, (source, start) in enumerate(self._outline.tags):
-            if source[1] == "/":
-                continue
-            style = styles.get(number)
-            if style is None:
-                self._complete = False
-                continue
+        for number, style in [each for each in styles.items() if each[1] in telling]:
+            source, start = sources[number], starts[number]
             key = (source, style)
             if key not in known or COVER in source:
-                known[key] = self._in_tag(source, style, self._text[start : start + len(source)])
+                known[key] = self._in_tag(source, numbers[style], self._text[start : start + len(source)])
             if edit := known[key]:
+                self._spend(len(edit[2]))
                 yield start + edit[0], start + edit[1], edit[2]
 
-    def _in_tag(self, source: str, style: str, written: str) -> _Edit | None:
+    def _in_tag(self, source: str, numbers: list[int], written: str) -> _Edit | None:
         """The edit within a tag that is ``written`` so, with template tags covered in ``source``."""
         own = None
-        for each in attributes(source):
+        plain = COVER not in source and "style" not in source.lower()
+        for each in () if plain else attributes(source):
             if COVER in each.name:
                 self._complete = False  # nobody knows what it will be
                 return None
             if each.name == "style" and own is None:
                 own = each
         if own is None:
-            new = self._outcome(style, "", "").style
+            new = self._outcome(numbers, "", "").style
             end = len(tag_name(source)) + 1
             return (end, end, f' style="{new}"') if new else None
         value = written[own.value_start : own.value_start + len(own.value)]
@@ -221,20 +219,19 @@ class _Edits:
                 self._complete = False  # its quotes may be those of the template language
                 return None
             value = value.replace('"', "&quot;")
-        new = self._outcome(style, value, unescape(own.value)).style
+        new = self._outcome(numbers, value, unescape(own.value)).style
         if not new:
             return None
         if own.quote == '"':
             return own.value_start, own.value_start + len(own.value), new
         return own.start, own.end, f'style="{new}"'
 
-    def _outcome(self, style: str, written: str, value: str) -> Outcome:
-        key = (style, written)
+    def _outcome(self, numbers: list[int], written: str, value: str) -> Outcome:
+        key = (tuple(numbers), written)
         if key not in self._outcomes:
-            numbers = [int(number) for number in _MARK.findall(style)]
             self._matched.update(numbers)
-            self._outcomes[key] = (numbers, self._cascade.outcome(numbers, written, value))
-        return self._outcomes[key][1]
+            self._outcomes[key] = self._cascade.outcome(numbers, written, value)
+        return self._outcomes[key]
 
     def _in_sheet(self, style: StyleElement, rules: list[PlacedRule], stronger: list[int]) -> list[_Edit]:
         """What goes from a sheet because it has moved; and what becomes important."""
@@ -256,13 +253,20 @@ class _Edits:
         edits += [(place, place, " !important") for place in stronger]
         return [(style.sheet_start + start, style.sheet_start + end, new) for start, end, new in edits]
 
+    def _spend(self, amount: int) -> None:
+        """Count what is written, and what is compared."""
+        self._growth -= amount
+        if self._growth < 0:
+            raise TooComplex("it would grow too much")
+
     def _has_moved(self, rule: PlacedRule) -> bool:
         """Whether nothing needs this rule any more: no media query that it competes with, and nothing unseen."""
         if not rule.moves or rule.important or not self._complete or not self._matched.issuperset(rule.numbers):
             return False
+        subjects = [selector.compounds[-1] for selector in rule.rule.selectors or ()]
         return not any(
-            (not selector.tag or selector.tag in self._hidden_tags) and self._hidden_words.issuperset(selector.own_words)
-            for selector in rule.rule.selectors or ()
+            (not tag or tag in self._hidden.tags) and all(word in self._hidden.words for word in words)
+            for _, tag, words in subjects
         )
 
     def _to_strengthen(self) -> dict[int, list[int]]:
@@ -271,14 +275,16 @@ class _Edits:
         What did not win on most elements stays as it is.
         """
         votes: Counter[tuple[int, int]] = Counter()
-        for numbers, outcome in self._outcomes.values():
+        for (numbers, _), outcome in self._outcomes.items():
             families: defaultdict[str, list[tuple[str, Rank]]] = defaultdict(list)
             for name, rank in outcome.ranks.items():
                 families[name.partition("-")[0]].append((name, rank))
             for use in [use for number in numbers for use in self._cascade.uses[number] if not use.moves]:
                 placed = self._cascade.rules[use.rule]
                 for index, name in placed.competing:
-                    for other, rank in families.get(name.partition("-")[0], ()):
+                    family = families.get(name.partition("-")[0], ())
+                    self._spend(len(family))
+                    for other, rank in family:
                         if rank[2] != use.rule and overlap(name, other):
                             votes[use.rule, index] += 1 if rank < (NORMAL, use.specificity, use.rule) else -1
         places: defaultdict[int, list[int]] = defaultdict(list)

@@ -27,6 +27,7 @@ from smtpeter.model.feature import Slot
 Edit = tuple[int, int, Sequence[bytes | Slot]]
 
 _PGP = re.compile(rb"^-----BEGIN PGP ", re.M)
+_NOT_SHOWN = re.compile(r"[^!-~]")
 _RAW_FACTOR = 4  # a transfer encoding makes text at most this much larger, as a rule
 
 
@@ -283,9 +284,7 @@ def _end(range: tuple[int, int]) -> int:
 
 def _shown(name: bytes) -> str:
     """A name from a header, fit for people."""
-    return "".join(
-        [character if character.isprintable() else "?" for character in name[:40].decode("ascii", "replace")]
-    )
+    return _NOT_SHOWN.sub("?", name[:40].decode("latin-1"))
 
 
 def _too_large(type: str, size: int) -> str:

@@ -14,6 +14,8 @@ from urllib.parse import unquote_to_bytes
 DEPTH_LIMIT = 32
 PARTS_LIMIT = 1000
 HEADER_LIMIT = 262_144  # octets of one header
+_HEADERS_LIMIT = 16 << 20  # octets of all headers
+_FIELD_LIMIT = 8192  # octets that are read of one field
 _PARAMETERS_LIMIT = 100  # of one field
 _PARAMETER_LIMIT = 2048  # octets of one; a boundary may have 70
 IDENTITIES = frozenset(("", "7bit", "8bit", "binary"))  # transfer encodings that change nothing
@@ -33,6 +35,7 @@ _HEADER = re.compile(
     rb"(?:>?From [^\r\n]*\r\n)?(?:(?!--)[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n|\Z)|[ \t][^\r\n]*(?:\r\n|\Z))*+"
 )
 _ANY_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*+)", re.M)
+_CONTENT_FIELD = re.compile(rb"^(content-[!-9;-~]++)[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*+)", re.I | re.M)
 _FIELD = re.compile(rb"^(content-type|content-transfer-encoding)[ \t]*:((?:[^\r\n]++|\r\n[ \t])*+)", re.I | re.M)
 # A comment that is not closed goes on to the end: it is not read again for each "(" in it.
 _COMMENT = rb"\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*+(?:\)|\Z))*+(?:\)|\Z)"
@@ -82,13 +85,21 @@ def scan(content: bytes, *, depth: int = DEPTH_LIMIT, parts: int = PARTS_LIMIT) 
         return None
 
 
-def find_fields(content: bytes, start: int = 0) -> list[tuple[bytes, bytes]]:
-    """Names, in lower case, and unfolded values of all fields of the header that begins at ``start``, as far as it is
-    read."""
-    match = _HEADER.match(content, start, min(len(content), start + HEADER_LIMIT))
+def find_fields(content: bytes) -> list[tuple[bytes, bytes]]:
+    """Names, in lower case, and unfolded values of all fields of a message's header, as far as it is read."""
+    match = _HEADER.match(content, 0, min(len(content), HEADER_LIMIT))
     assert match is not None
-    fields = _ANY_FIELD.finditer(content, start, match.end())
+    fields = _ANY_FIELD.finditer(content, 0, match.end())
     return [(field[1].lower(), field[2].replace(b"\r\n", b"").strip(b" \t")) for field in fields]
+
+
+def content_fields(content: bytes, part: Part) -> dict[bytes, bytes]:
+    """The ``Content-...`` fields of a part: names in lower case, and unfolded values.  Of several that are alike the
+    first counts."""
+    found: dict[bytes, bytes] = {}
+    for field in _CONTENT_FIELD.finditer(content, part.begin, part.header_end):
+        found.setdefault(field[1].lower(), field[2][:_FIELD_LIMIT].replace(b"\r\n", b"").strip(b" \t"))
+    return found
 
 
 def content_parameters(value: bytes) -> dict[bytes, bytes]:
@@ -153,6 +164,7 @@ class _Scanner:
         self._open: list[int] = []
         self._boundaries: dict[bytes, int] = {}
         self._candidates = 0
+        self._headers = 0
 
     def scan(self) -> list[Part]:
         position = self._enter(0, -1, "text/plain")
@@ -188,13 +200,14 @@ class _Scanner:
         match = _HEADER.match(content, begin, min(len(content), begin + HEADER_LIMIT + 1))
         assert match is not None
         header_end = match.end()
-        if header_end - begin > HEADER_LIMIT:
+        self._headers += header_end - begin
+        if header_end - begin > HEADER_LIMIT or self._headers > _HEADERS_LIMIT:
             raise _TooComplex
         separated = content.startswith(b"\r\n", header_end)
         body = header_end + 2 if separated else header_end
         fields: dict[bytes, bytes] = {}
         for field in _FIELD.finditer(content, begin, header_end):
-            fields.setdefault(field[1].lower(), field[2].replace(b"\r\n", b""))
+            fields.setdefault(field[1].lower(), field[2][:_FIELD_LIMIT].replace(b"\r\n", b""))
         given = fields.get(b"content-type")
         type, boundary = (default_type, b"") if given is None else _read_content_type(given)
         encoding = leading_token(fields.get(b"content-transfer-encoding", b""))

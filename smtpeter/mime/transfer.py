@@ -14,7 +14,9 @@ SLOT_LIMIT = 64  # octets of a slot: with what stands before it, it fits on an e
 
 _MIME_VERSION = re.compile(rb"^mime-version[ \t]*:", re.I | re.M)
 _ENCODING_FIELD = re.compile(rb"^content-transfer-encoding[ \t]*:(?:[^\r\n]++|\r\n[ \t])*+(?:\r\n|\Z)", re.I | re.M)
+# Lines that Python's encoder makes one octet too long: with white space at the end, or a character before an LF.
 _BLANK_END = re.compile(rb"^([^\r\n]{74})(=20|=09)(?=\r\n)", re.M)
+_BEFORE_LF = re.compile(rb"^([^\r\n]{75})([^\r\n]=)(?=\r\n)", re.M)
 _DASHED_LINE = re.compile(rb"^--[^\r\n]*", re.M)
 _HYPHENS_A_LINE = 24
 
@@ -111,11 +113,11 @@ def _encode_text(text: bytes, is_tidy: bool) -> bytes:
     """``is_tidy``: known to have no bare CR or LF, and no white space before the end of a line."""
     if not is_tidy and has_bare_newline(text):
         encoded = b2a_qp(text, istext=False)  # every end of line is encoded; what is there are soft breaks
-        return encoded.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        return _BEFORE_LF.sub(rb"\1=\r\n\2", encoded.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
     encoded = b2a_qp(text)
     if b"\n" not in text:
         return encoded.replace(b"\n", b"\r\n")
-    return encoded if is_tidy else _BLANK_END.sub(rb"\1=\r\n\2", encoded)  # such a line comes out one octet too long
+    return encoded if is_tidy else _BLANK_END.sub(rb"\1=\r\n\2", encoded)
 
 
 def _escape_line(line: bytes, delimiters: tuple[bytes, ...]) -> bytes:

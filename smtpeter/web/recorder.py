@@ -27,6 +27,9 @@ CAPACITY = 64 * 1024 * 1024
 
 EVENT = 1024
 
+WRITERS = 2
+"""Chunks that are under way: of one the delivery times are looked up while another is written."""
+
 MOST_OF_ONE = 100
 """Events of one recipient within a second: whoever has a link could fill the disk with it."""
 
@@ -101,11 +104,12 @@ class Recorder:
         self._ready: deque[_Waiting] = deque()
         self._visits: dict[tuple[str, int], _Visit] = {}
         self._tick: IDelayedCall | None = None
-        self._writing: Deferred[None] | None = None
-        self._pause: tuple[IDelayedCall, Deferred[None]] | None = None
+        self._again: IDelayedCall | None = None
+        self._writers = 0
         self._lost = 0
         self._stopped = False
         self._abandoned = False
+        self._ended: Deferred[None] = Deferred()
 
     def record(
         self, kind: EventKind, submission: str, number: int, data: Mapping[str, Any], request: WebRequest
@@ -155,30 +159,45 @@ class Recorder:
     # --- writing ---
 
     def _write(self) -> None:
-        if self._writing is None and self._ready:
-            self._writing = Deferred.fromCoroutine(self._write_all())
-            if self._writing.called:
-                self._writing = None
+        for _ in range(self._writers, WRITERS):
+            if self._ready and self._again is None:
+                self._writers += 1
+                Deferred.fromCoroutine(self._write_on())
 
-    async def _write_all(self) -> None:
-        try:
-            while self._ready and not self._abandoned:
-                chunk = [self._ready.popleft() for _ in range(min(CHUNK, len(self._ready)))]
-                try:
-                    await self._write_chunk(chunk)
-                except StorageUnavailable:
-                    self._ready.extendleft(reversed(chunk))
-                    await self._wait()
-                    continue
-                except Exception:
-                    self._log.failure("events cannot be written together: they are tried one by one")
-                    await self._write_singly(chunk)
-                self._held -= sum(each.cost for each in chunk)
+    async def _write_on(self) -> None:
+        """Write until there is nothing left, or the store fails."""
+        while self._ready and self._again is None and not self._abandoned:
+            chunk = [self._ready.popleft() for _ in range(min(CHUNK, len(self._ready)))]
+            left = await self._written(chunk)
+            self._held -= sum(each.cost for each in chunk[: len(chunk) - len(left)])
+            if left:
+                self._ready.extendleft(reversed(left))
+                self._again = self._again or self._timers.callLater(RETRY, self._try_again)
+            else:
                 self._tell_of_lost()
-        finally:
-            self._writing = None
+        self._writers -= 1
+        self._look_for_end()
 
-    async def _write_chunk(self, chunk: Sequence[_Waiting]) -> None:
+    async def _written(self, chunk: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Write events; answers those, from some place on, that the store cannot take now."""
+        try:
+            await self._write_together(chunk)
+        except StorageUnavailable:
+            return chunk
+        except Exception:
+            self._log.failure("events cannot be written together: they are tried one by one")
+        else:
+            return ()
+        for position, each in enumerate(chunk):
+            try:
+                await self._write_together([each])
+            except StorageUnavailable:
+                return chunk[position:]
+            except Exception:
+                self._lose(1)  # one that cannot be written must not take others with it
+        return ()
+
+    async def _write_together(self, chunk: Sequence[_Waiting]) -> None:
         times = await self._journal.delivery_times({(each.submission, each.number) for each in chunk})
         happenings = [
             _happening(each, times[each.submission, each.number])
@@ -188,29 +207,9 @@ class Recorder:
         if happenings:
             self._metrics.count("events_recorded", await self._journal.record(happenings))
 
-    async def _write_singly(self, chunk: Sequence[_Waiting]) -> None:
-        """One that cannot be written must not take others with it."""
-        for position, each in enumerate(chunk):
-            try:
-                await self._write_chunk([each])
-            except StorageUnavailable:
-                self._held += sum(later.cost for later in chunk[position:])
-                self._ready.extendleft(reversed(chunk[position:]))
-                await self._wait()
-                return
-            except Exception:
-                self._lose(1)
-
-    def _wait(self) -> Deferred[None]:
-        """Fires when the store may be tried again."""
-        waited: Deferred[None] = Deferred()
-        self._pause = self._timers.callLater(RETRY, self._go_on), waited
-        return waited
-
-    def _go_on(self) -> None:
-        if self._pause is not None:
-            (_, waited), self._pause = self._pause, None
-            waited.callback(None)
+    def _try_again(self) -> None:
+        self._again = None
+        self._write()
 
     # --- what is lost, and the end ---
 
@@ -236,21 +235,27 @@ class Recorder:
             self._tick = None
         self._ready += [*self._gathered, *self._fresh]
         self._gathered, self._fresh = [], []
+        limit = self._timers.callLater(STOP, self._abandon)
         self._write()
-        if self._writing is not None:
-            limit = self._timers.callLater(STOP, self._abandon)
-            await self._writing
-            if limit.active():
-                limit.cancel()
+        self._look_for_end()
+        await self._ended
+        if limit.active():
+            limit.cancel()
         self._lose(len(self._ready))
         self._ready.clear()
         self._tell_of_lost()
 
     def _abandon(self) -> None:
         self._abandoned = True
-        if self._pause is not None:
-            self._pause[0].cancel()
-            self._go_on()
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self._look_for_end()
+
+    def _look_for_end(self) -> None:
+        done = self._writers == 0 and (self._abandoned or not self._ready)
+        if self._stopped and done and not self._ended.called:
+            self._ended.callback(None)
 
 
 def _happening(event: _Waiting, delivered: float | None) -> Happening:

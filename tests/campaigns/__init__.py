@@ -1,6 +1,6 @@
 """Proofs that take longer than a test may: ``python -m tests.campaigns.NAME``, and a short form of each within pytest.
 
-Those of the protocols, up to ``syntax``, take ``--seed``, ``--first``, ``--count`` and ``--jobs``, print one line that
+Those of the protocols, up to ``links``, take ``--seed``, ``--first``, ``--count`` and ``--jobs``, print one line that
 sums up, and end with status 1 where they found something, with what is needed to see it again.  Times are for all of it
 on two cores.
 
@@ -12,6 +12,7 @@ stuffing           1,000,000 contents go out and come in again unchanged, howeve
 fuzz_server        10,000,000 lines of anything: no failure, no bad reply, no growth, no stall  5 minutes
 fuzz_client        1,000,000 lines of answers of any kind: each transaction ends as it must     1 minute
 syntax             100,000 addresses, logins, encoded words, headers; time grows with size      1 minute
+links              1,000,000 forged links: none leads anywhere                                  2 minutes
 crash_points       a server killed before each system call of a message's life loses nothing    10 minutes
 restarts           stopping and starting under load loses nothing, and nobody minds             1 minute
 stalled_disk       a sync that stands still for a minute: nobody is told yes, or told wrong     5 minutes

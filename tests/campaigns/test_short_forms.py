@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
+
 import pytest
 
+from smtpeter import seals
 from smtpeter.smtp import data, server
 from smtpeter.smtp.client import ClientSession
 from smtpeter.smtp.dotstuff import DotStuffer
 from smtpeter.smtp.framing import LineBuffer
 from smtpeter.smtp.server import ServerSession
-from tests.campaigns import fuzz_client, fuzz_server, sessions, smuggling, stuffing, syntax
+from tests.campaigns import fuzz_client, fuzz_server, links, sessions, smuggling, stuffing, syntax
 from tests.campaigns.command import Found
 
 EACH = len(smuggling.STRINGS)
@@ -41,6 +44,10 @@ def test_fuzz_of_the_client():
 
 def test_syntax():
     syntax.campaign(1, 0, 2000)
+
+
+def test_links():
+    assert links.campaign(1, 0, 5000)["forged"] > 4500
 
 
 # --- they can fail ---
@@ -111,6 +118,18 @@ def test_a_client_that_forgets_a_recipient_is_found(monkeypatch):
     monkeypatch.setattr(ClientSession, "_finish", forget)
     with pytest.raises(Found, match="outcomes"):
         fuzz_client.campaign(1, 0, 3000)
+
+
+def test_a_seal_that_is_not_compared_is_found(monkeypatch):
+    monkeypatch.setattr(seals.hmac, "compare_digest", lambda one, other: one[:1] == other[:1])
+    with pytest.raises(Found, match="took"):
+        links.campaign(1, 0, 2000)
+
+
+def test_a_link_that_has_more_than_one_spelling_is_found(monkeypatch):
+    monkeypatch.setattr(seals, "_decode", lambda text: urlsafe_b64decode(text + "=="))
+    with pytest.raises(Found, match="took"):
+        links.campaign(1, 0, 5000)
 
 
 def test_time_that_grows_faster_than_the_octets_is_found(monkeypatch):

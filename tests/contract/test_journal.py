@@ -112,3 +112,9 @@ def test_times_of_delivery(engine: Engine) -> None:
     found = engine.wait(engine.store.journal.delivery_times(asked))
     assert found == {(taken.id, 1): START + 1, (taken.id, 2): None}
     assert engine.wait(engine.store.journal.delivery_times(())) == {}
+
+
+def test_what_is_no_character_keeps_no_event_from_being_written(engine: Engine) -> None:
+    taken = enqueue(engine)
+    assert engine.wait(engine.store.journal.record([happened(taken.id, agent="a\udc80\0ü")])) == 1
+    assert engine.wait(engine.store.journal.of_submission(taken.id, 1))[-1].data == {"agent": "a?\0ü"}

@@ -9,7 +9,7 @@ from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
 from smtpeter.model.listing import Filter, Verb
 from smtpeter.model.submission import Submission
-from tests.contract.engines import START, Engine, claim, enqueue, settle
+from tests.contract.engines import START, Engine, claim, claim_incoming, enqueue, settle
 
 
 def found(engine: Engine, limit: int = 100, **filter: object) -> list[str]:
@@ -158,3 +158,17 @@ def test_a_verb_that_changed_something_is_told_to_the_server(engine: Engine, mix
     assert engine.wait(engine.store.queue.generation()) == before
     apply(engine, Verb.RETRY)
     assert engine.wait(engine.store.queue.generation()) > before
+
+
+def test_what_waits_to_be_prepared_is_listed_as_due_and_as_deferred_once_it_was_postponed(engine: Engine) -> None:
+    taken = enqueue(engine, "a@x.example", "b@y.example", prepare=True)
+    due = frozenset({RecipientState.DUE})
+    assert found(engine) == found(engine, states=due) == ["a@x.example", "b@y.example"]
+    assert found(engine, states=due, attempted=True) == []
+    assert found(engine, states=frozenset({RecipientState.LEASED, RecipientState.HELD})) == []
+    (claimed,) = claim_incoming(engine)
+    assert found(engine, states=due, attempted=True) == []
+    engine.wait(engine.store.queue.postpone_prepare(taken.id, claimed.attempt, START + 60, "not now"))
+    assert found(engine, states=due, attempted=True) == ["a@x.example", "b@y.example"]
+    assert apply(engine, Verb.HOLD, domain="x.example") == 1
+    assert found(engine, states=due) == ["b@y.example"]

@@ -288,23 +288,6 @@ def test_content_stored_twice_because_the_answer_was_lost_keeps_its_file(engine:
     assert engine.wait(engine.store.content.read(taken.id, claim(engine)[0].content)) == LARGE
 
 
-def test_a_file_that_was_made_and_not_stored_is_swept_at_the_next_start(engine: Engine) -> None:
-    taken = unprepared(engine, data=LARGE)
-    (claimed,) = claim_incoming(engine)
-    made_of(engine, claimed, LARGE)
-    kept = made_of(engine, claimed, LARGE)
-    store(engine, kept)
-    assert len(content_files(engine)) == 3
-    engine.reopen()
-    engine.wait(engine.store.queue.depths())
-    engine.wait(engine.store.close())
-    swept = 0 if type(engine).__name__ == "Direct" else 1  # commands sweep nothing
-    assert len(content_files(engine)) == 3 - swept
-    assert kept.content is not None
-    assert {kept.content.file, taken.content.file} <= {path.name for path in content_files(engine)}
-    engine.open()
-
-
 # --- not prepared ---------------------------------------------------------------------------------------------------
 
 
@@ -469,15 +452,6 @@ def test_retry_leaves_alone_what_waits(engine: Engine) -> None:
 
 
 # --- all the rest ---------------------------------------------------------------------------------------------------
-
-
-def test_a_submission_is_taken_back_before_it_was_prepared(engine: Engine) -> None:
-    taken = make(engine, prepare=True, options=OPTIONS)
-    waiting = engine.store.queue.enqueue(taken)
-    waiting.addErrback(lambda failure: None)
-    waiting.cancel()
-    engine.wait(engine.store.queue.depths())
-    assert claim_incoming(engine) == []
 
 
 def test_both_contents_are_forgotten(engine: Engine) -> None:

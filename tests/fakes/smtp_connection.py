@@ -7,11 +7,15 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from smtpeter.features.catalog import Catalog
+from smtpeter.features.options import OptionTable
 from smtpeter.intake.deadlines import Timeouts
 from smtpeter.intake.door import SmtpDoor
+from smtpeter.intake.features import FeatureIntake
 from smtpeter.intake.listener import Sessions
 from smtpeter.intake.message import MessagePolicy
 from smtpeter.intake.smtp import SmtpProtocol
+from smtpeter.model.feature import Option
 from smtpeter.model.reply import Reply
 from smtpeter.smtp.server import SessionLimits
 from tests.fakes.intake import FakeContentStore, FakeDirectory, FakeIntake, FakeMetrics, FixedClock
@@ -19,7 +23,16 @@ from tests.fakes.intake import FakeContentStore, FakeDirectory, FakeIntake, Fake
 LIMITS = SessionLimits(
     message_size=1_000_000, recipients=3, command_line=2048, errors=20, auth_failures=3, junk_commands=100
 )
-POLICY = MessagePolicy("mx.test", header_size=1000, received_fields=5, expire=3600.0)
+SWITCHES = OptionTable(
+    (
+        Option("inlinecss", "inlines style sheets", aliases=("inlinizecss",)),
+        Option("trackclicks", "tracks clicks"),
+        Option("trackopens", "tracks opens"),
+    )
+)
+POLICY = MessagePolicy(
+    "mx.test", header_size=1000, received_fields=5, expire=3600.0, features=FeatureIntake(Catalog(options=SWITCHES))
+)
 TIMEOUTS = Timeouts(command=300.0, handshake=10.0, data_rate=500)
 AUTH = b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"
 MAIL = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
@@ -64,9 +77,12 @@ class Transport(StringTransport):
 
 
 class Connection:
-    """A session over TLS from the start, greeted, unless ``encrypted`` or ``handshake`` say otherwise."""
+    """A session over TLS from the start, greeted, unless ``encrypted`` or ``handshake`` say otherwise.
 
-    def __init__(self, *, encrypted=True, mx=False, sessions=None, handshake=True, timeouts=TIMEOUTS):
+    ``features`` is a FeatureIntake in place of one that knows switches and has nothing behind them.
+    """
+
+    def __init__(self, *, encrypted=True, mx=False, sessions=None, handshake=True, timeouts=TIMEOUTS, features=None):
         self.clock = Clock()
         self.directory = FakeDirectory()
         self.intake = FakeIntake()
@@ -77,7 +93,7 @@ class Connection:
         self.sessions = Sessions(100, 100) if sessions is None else sessions
         self.door = SmtpDoor(
             self.directory.portal(), self.intake, self.content, self.gate, None, self.wall, self.clock, self.metrics,
-            LIMITS, POLICY, timeouts,
+            LIMITS, POLICY if features is None else POLICY._replace(features=features), timeouts,
         )  # fmt: skip
         self.protocol = SmtpProtocol(self.door, self.sessions, encrypted=encrypted, mx=mx)
         self.transport = Transport()

@@ -41,7 +41,13 @@ def wait_for(what, timeout=20.0, message="it did not happen in time"):
 
 
 class Gateway:
-    """One configuration in a directory of its own; its process may be started, stopped and killed many times."""
+    """One configuration in a directory of its own; its process may be started, stopped and killed many times.
+
+    ``scripts`` is where the programs are that are run, ``cwd`` the directory in which they are.
+    """
+
+    scripts = SCRIPTS
+    cwd = Path("/")
 
     def __init__(self, directory: Path, delivery: str, extra: str = "", environment=None):
         self.directory = directory
@@ -74,8 +80,8 @@ https = ["tcp:{self.https}:interface=127.0.0.1"]
         """Begin a server with these options of twistd's, behind ``prefix``; what becomes of it is for others to see."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*prefix, *self.way_to_run(), SCRIPTS / "twistd", *options, "smtpeter", "--config", self.config],
-                cwd="/",
+                [*prefix, *self.way_to_run(), self.scripts / "twistd", *options, "smtpeter", "--config", self.config],
+                cwd=self.cwd,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -128,8 +134,8 @@ https = ["tcp:{self.https}:interface=127.0.0.1"]
 
     def run(self, *arguments, check=True, stdin=None):
         result = subprocess.run(
-            [*self.way_to_run(), SCRIPTS / "smtpeter", "--config", self.config, *arguments],
-            cwd="/",
+            [*self.way_to_run(), self.scripts / "smtpeter", "--config", self.config, *arguments],
+            cwd=self.cwd,
             env=self.environment,
             capture_output=True,
             timeout=60,

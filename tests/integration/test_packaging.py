@@ -7,6 +7,7 @@ of this checkout stays invisible.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -135,6 +136,23 @@ def test_features_of_plugins_are_discovered(installation: Installation) -> None:
     assert answer == "42"
     inside = installation.tree / "plugins" if installation.way == "editable" else installation.root
     assert Path(where).is_relative_to(inside)
+
+
+def test_our_own_features_are_found_with_where_they_came_from(installation: Installation) -> None:
+    result = installation.run(
+        str(installation.root / "bin" / "smtpeter"),
+        "--demo-dir",
+        str(installation.elsewhere / "demo"),
+        "features",
+        "--json",
+    )
+    assert result.returncode == 0, result.stderr
+    inside = installation.tree / "plugins" if installation.way == "editable" else installation.root
+    found = {each["name"]: each for each in json.loads(result.stdout)}
+    assert set(found) == {path.stem for path in (CHECKOUT / "plugins").glob("*.py")}
+    for each in found.values():
+        assert Path(each["origin"]).is_relative_to(inside)
+        assert (each["distribution"], each["enabled"]) == ("smtpeter", True)
 
 
 def test_current_directory_is_not_searched(installation: Installation) -> None:

@@ -7,24 +7,25 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.process import reapAllProcesses
 from twisted.python.failure import Failure
 
 from smtpeter.clock import WallClock
 from smtpeter.delivery.retry import RetryPolicy
-from smtpeter.features.pipeline import Limits
+from smtpeter.features.catalog import find_features
 from smtpeter.features.pool import WorkerPool
 from smtpeter.features.preparer import Preparer
-from smtpeter.features.services import FeatureKeys, Surroundings
 from smtpeter.features.setup import Setup
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.ids import make_submission_id
 from smtpeter.model.submission import Submission
-from smtpeter.settings import Features
-from smtpeter.store.opening import open_for_server
+from smtpeter.settings import Features, Settings, StoreSettings
+from smtpeter.store.opening import open_for_server, result_of
 from smtpeter.web.metrics import Metrics
 
 HOSTILE = Path(__file__).parents[1] / "plugins" / "hostile"
@@ -39,13 +40,15 @@ class Loop:
     def __init__(self):
         self.reactor = EPollReactor()
         self.reactor.seconds = time.monotonic
-        self.reactor.startRunning(installSignalHandlers=True)
+        self.reactor.startRunning(installSignalHandlers=False)
         self.longest_turn = 0.0
 
-    def turn(self):
+    def turn(self, longest_sleep=0.02):
+        timeout = self.reactor.timeout()
+        self.reactor.doIteration(longest_sleep if timeout is None else min(longest_sleep, timeout))
+        reapAllProcesses()  # another reactor of this process, such as that of a plugin, may have taken SIGCHLD
         begun = time.thread_time()
         self.reactor.runUntilCurrent()
-        self.reactor.doIteration(0)
         self.longest_turn = max(self.longest_turn, time.thread_time() - begun)
 
     def wait_until(self, what, timeout=60.0, message="it did not happen in time"):
@@ -53,8 +56,7 @@ class Loop:
         end = time.monotonic() + timeout
         while not (answer := what()):
             assert time.monotonic() < end, message
-            self.reactor.runUntilCurrent()
-            self.reactor.doIteration(min(0.02, self.reactor.timeout() or 0.0))
+            self.turn()
         return answer
 
     def wait_for(self, deferred, timeout=60.0):
@@ -74,38 +76,50 @@ class Loop:
 def copy_plugins(directory, source=HOSTILE):
     """Features in a directory that nobody but us can write to."""
     plugins = directory / "plugins"
+    if plugins.exists():
+        return plugins
     shutil.copytree(source, plugins, ignore=shutil.ignore_patterns("__pycache__"))
     for each in (plugins, *plugins.rglob("*")):
         each.chmod(each.stat().st_mode & ~0o022)
     return plugins
 
 
-class Keys(dict):
-    """A key for each feature that there may be."""
+class Keys:
+    """A source of keys that are always the same."""
 
-    def __missing__(self, name):
-        return FeatureKeys("k", {"k": hashlib.sha256(name.encode()).digest()})
+    current = "k"
+    ids = ("k",)
+
+    def derive(self, purpose, key_id=None):
+        return hashlib.sha256(purpose.encode()).digest()
 
 
 class Workshop:
     """Like a server whose mail is never delivered: what is prepared can be claimed, and looked at."""
 
-    def __init__(self, loop, directory, names, workers=2, deadline=30.0, paths=None, retry=(60.0,)):
+    def __init__(self, loop, directory, *, hostile=True, workers=2, deadline=30.0, retry=(60.0,), tables=None):
         self.loop = loop
         self.directory = directory
         self.clock = WallClock()
         self.metrics = Metrics()
         self.reports = []
         self.url = f"sqlite://{directory / 'mail.db'}"
-        features = Features(paths=(copy_plugins(directory),) if paths is None else paths)
-        keys = {name: Keys()[name] for name in names}
-        setup = Setup(
-            os.getpid(), self.url, directory, Surroundings("localhost", "http://t.example.com", "b.example.com"),
-            features, keys, Limits(),
-        )  # fmt: skip
+        paths = (copy_plugins(directory),) if hostile else ()
+        settings = replace(
+            Settings.default(),
+            data_dir=directory,
+            store=StoreSettings(self.url),
+            features=Features(paths=paths, tables=tables or {}),
+        )
+        setup = Setup.of(settings, Keys(), [each.name for each in find_features(settings.features).features])
         reactor = loop.reactor
         self.store = open_for_server(
-            self.url, directory, self.clock, reactor.callFromThread, call_soon=lambda f: reactor.callLater(0, f)
+            self.url,
+            directory,
+            self.clock,
+            reactor.callFromThread,
+            call_soon=lambda function: reactor.callLater(0, function),
+            prepare=lambda store: result_of(store.queue.recover()),
         )
         self.pool = WorkerPool(
             processes=reactor,
@@ -187,3 +201,17 @@ class Workshop:
     def close(self):
         self.loop.wait_for(self.preparer.stopService())
         self.loop.wait_for(self.store.close())
+
+
+def main():
+    """A server that is there to be killed: it tells the ids of the messages that it has taken."""
+    directory, *options = sys.argv[1:]
+    workshop = Workshop(Loop(), Path(directory))
+    given = dict(option.split("=", 1) for option in options)
+    for _ in range(5):
+        print(workshop.submit(zz_marks=True, **given), flush=True)
+    workshop.turn_for(3600)
+
+
+if __name__ == "__main__":
+    main()

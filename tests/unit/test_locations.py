@@ -68,6 +68,28 @@ def test_not_host_names(name):
     assert not is_host_name(name)
 
 
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("https://click.example.com/", "https://click.example.com"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_urls_of_web_servers(url, read):
+    assert parse_web_url(url) == read
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "https://", "https://a/b", "https://a?b", "https://a#b", "https://u@a", "https://a b", "https://a\"b", "https://a'b",
+     "https://a&b", "https://a<b", "https://a`b", "https://b\u00fccher.example", "//a", "ftp://a", "https://a:0", "https://a:x"],
+)  # fmt: skip
+def test_not_urls_of_web_servers(url):
+    with pytest.raises(ValueError, match="is not the URL of a web server"):
+        parse_web_url(url)
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused_in_one_line(text):
     for parse in (parse_relay, parse_web_url, parse_host_name, parse_address, parse_network):

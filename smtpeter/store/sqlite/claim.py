@@ -44,6 +44,7 @@ _SUBMISSION = """
     FROM submission LEFT JOIN content ON content.number = submission.content AND size <= ? AND NOT prepare
     WHERE id = ?
 """
+_PREPARE = -1
 _PREPARED = """
     SELECT size, digest, content.data, file, slots
     FROM prepared LEFT JOIN content ON content.number = prepared.content AND size <= ?
@@ -108,9 +109,8 @@ def _job(
 ) -> Job:
     row = connection.execute(_SUBMISSION, (inline, submission)).fetchone()
     try:
-        *values, is_prepared = row
-        job = _make_job(submission, lease, lease_until, values, rows)
-        if is_prepared:
+        job = _make_job(submission, lease, lease_until, row, rows)
+        if row[_PREPARE]:
             made = prepared(connection, submission, inline)
             if made is None:  # what came in must not go instead
                 raise StoreDamaged(f"what was prepared of {submission} is missing")
@@ -135,10 +135,10 @@ def _make_job(
     submission: str,
     lease: int,
     lease_until: float,
-    values: Sequence[Any],
+    row: tuple[Any, ...],
     rows: list[tuple[int, str, str, str | None, str | None, int, int]],
 ) -> Job:
-    account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, options, data = values
+    account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, options, data, _ = row
     return Job(
         submission,
         lease,

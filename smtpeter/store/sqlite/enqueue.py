@@ -99,7 +99,7 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
                 submission.channel,
                 envelope.reverse_path,
                 envelope.body,
-                envelope.smtputf8,
+                1 if envelope.smtputf8 else 0,  # sqlite3 takes long over a bool
                 envelope.ret,
                 envelope.envid,
                 content.size,
@@ -116,7 +116,7 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
                 number,
                 number,
                 first_event,
-                submission.prepare,
+                1 if submission.prepare else 0,
             )
         )
     connection.executemany(_CONTENT, contents)

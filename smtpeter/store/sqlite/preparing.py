@@ -251,7 +251,11 @@ def fail(connection: sqlite3.Connection, submission: str, attempt: int, job: Set
 def oldest(connection: sqlite3.Connection) -> float | None:
     """See :meth:`smtpeter.interfaces.IQueueStore.oldest_unprepared`.  What is held does not count."""
     row = connection.execute(
-        f"SELECT time FROM preparation WHERE attempts = 0 AND due < {_NEVER} ORDER BY due LIMIT 1"
+        f"""
+        SELECT time FROM preparation
+        WHERE submission =
+            (SELECT submission FROM preparation WHERE attempts = 0 AND due < {_NEVER} ORDER BY due LIMIT 1)
+        """
     ).fetchone()
     return None if row is None else seconds(row[0])
 

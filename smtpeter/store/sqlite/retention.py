@@ -37,14 +37,14 @@ def purge(
     for purged, captured in ((0, 0), (0, 1), (1, 0), (1, 1)):
         rows = connection.execute(_OVER, (purged, captured, rows_before, limit - dealt_with)).fetchall()
         files += _forget_content(connection, rows)
-        _forget_rows(connection, [id for id, *_ in rows])
+        _forget_rows(connection, [row[0] for row in rows])
         dealt_with += len(rows)
     for captured, before in ((0, content_before), (1, captured_before)):
         rows = connection.execute(_OVER, (0, captured, before, limit - dealt_with)).fetchall()
         files += _forget_content(connection, rows)
         connection.executemany(
             "UPDATE submission SET content = NULL, file = NULL, prepare = 0, purged = 1 WHERE id = ?",
-            [(id,) for id, *_ in rows],
+            [(row[0],) for row in rows],
         )
         dealt_with += len(rows)
     return Purged(dealt_with, tuple(files))

@@ -25,6 +25,8 @@ STATES: Mapping[int, RecipientState] = {number: state for state, number in STATE
     WAITING: RecipientState.DUE  # for the world; it waits to be prepared
 }
 
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
 
 def milliseconds(seconds: float) -> int:
     """A time as rows have it."""
@@ -59,8 +61,8 @@ def unpack_slots(text: str) -> tuple[PlacedSlot, ...]:
 
 
 def pack_data(data: Mapping[str, Any]) -> str | None:
-    """An event's data as JSON, none as NULL."""
-    return json.dumps(dict(data), separators=(",", ":"), ensure_ascii=False) if data else None
+    """An event's data as JSON, none as NULL.  What is no character in it becomes ``?``."""
+    return _JSON.encode(dict(data)).encode("utf-8", "replace").decode("utf-8") if data else None
 
 
 def unpack_data(text: str | None) -> Mapping[str, Any]:

@@ -52,7 +52,16 @@ class Settle(Combinable):
                 for number, state, attempts, due, event, duplicate in job.settlements:
                     due_at = milliseconds(due) if state is RecipientState.DUE else None
                     ours = connection.execute(
-                        _SETTLE, (STATE_NUMBERS[state], attempts, due_at, duplicate, job.submission, number, job.lease)
+                        _SETTLE,
+                        (
+                            STATE_NUMBERS[state],
+                            attempts,
+                            due_at,
+                            1 if duplicate else 0,
+                            job.submission,
+                            number,
+                            job.lease,
+                        ),
                     ).fetchall()
                     if not ours:
                         continue

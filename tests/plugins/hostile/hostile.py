@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import re
 import signal
@@ -76,8 +77,7 @@ def _search_for_ever(message, context):
 
 
 def _stay_in_c(message, context):
-    # The C library's own sort of a great many equal things never looks at signals.
-    pow(3, 10**8)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**10 // 8)
 
 
 def _hog(message, context):

@@ -12,6 +12,7 @@ from smtpeter.model.account import AccountState
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.ids import make_submission_id
 from smtpeter.model.submission import Content, Submission
+from tests.fakes.installed import only_these
 
 EMAIL = "ann@example.com"
 START = 1_700_000_000.0  # 2023-11-14 22:13:20
@@ -69,3 +70,10 @@ class Gateway:
 @pytest.fixture
 def gateway(tmp_path):
     return Gateway(tmp_path)
+
+
+@pytest.fixture
+def modules(tmp_path):
+    """Features of the test's own, and no others."""
+    with only_these(tmp_path / "installed") as modules:
+        yield modules

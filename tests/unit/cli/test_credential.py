@@ -2,8 +2,7 @@ import pytest
 
 from smtpeter.auth.keys import load_or_create
 from smtpeter.auth.secrets import hash_login, hash_token, split_token
-from smtpeter.cli.installation import Installation, result_of
-from smtpeter.cli.main import smtpeter as program
+from smtpeter.cli.installation import result_of
 from smtpeter.model.account import CredentialKind
 from tests.unit.cli.conftest import EMAIL
 
@@ -49,12 +48,51 @@ def test_there_is_no_such_account(gateway, kind):
     assert "--account" in gateway.refused(kind, "add", code=2)
 
 
+def with_options(modules):
+    """Two switches, one with another name, and a text."""
+    modules.write("trackclicks", ('"what it does")', '"x", aliases=("clicktracking",))'))
+    modules.write("trackopens")
+    modules.write("footer", ('Option("NAME", "what it does")', 'Option("footer_text", "x", OptionKind.TEXT)'))
+
+
 @pytest.mark.parametrize("kind", ["login", "token"])
-def test_a_feature_that_is_not_installed_is_refused_and_nothing_is_made(gateway, kind):
+def test_features_are_switched_on_by_any_of_their_names(gateway, modules, kind):
+    with_options(modules)
     gateway.add_account()
-    refused = gateway.refused(kind, "add", "--account", EMAIL, "--enable", "trackclicks")
-    assert refused == "smtpeter: feature trackclicks is not installed here\n"
+    enable = ("--enable", "ClickTracking", "--enable", "footer-text=a = b", "--enable", "trackopens=no")
+    gateway.json(kind, "add", "--account", EMAIL, *enable)
+    (listed,) = gateway.json(kind, "list")
+    assert listed["features"] == ["trackclicks", "footer_text=a = b"]
+    public = listed["username" if kind == "login" else "token"]
+    assert stored(gateway, CredentialKind(kind), public).options == (
+        ("trackclicks", "true"),
+        ("footer_text", "a = b"),
+        ("trackopens", "false"),
+    )
+
+
+@pytest.mark.parametrize("kind", ["login", "token"])
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("inlinecss", "there is no feature 'inlinecss' here (there are: footer_text, trackclicks, trackopens)"),
+        ("", "there is no feature '' here (there are: footer_text, trackclicks, trackopens)"),
+        ("footer_text", "footer_text is given as footer_text=VALUE"),
+        ("trackopens=perhaps", "trackopens: write true or false"),
+        ("footer_text=a\nb", "footer_text: write one line of at most 1000 characters"),
+    ],
+)
+def test_what_cannot_be_switched_on_is_refused_and_nothing_is_made(gateway, modules, kind, entry, told):
+    with_options(modules)
+    gateway.add_account()
+    assert gateway.refused(kind, "add", "--account", EMAIL, "--enable", entry) == f"smtpeter: {told}\n"
     assert gateway.json(kind, "list") == []
+
+
+def test_no_feature_is_installed(gateway, modules):
+    gateway.add_account()
+    refused = gateway.refused("login", "add", "--account", EMAIL, "--enable", "trackclicks")
+    assert refused == "smtpeter: there is no feature 'trackclicks' here\n"
 
 
 def test_rotate_ends_the_old_password(gateway):
@@ -72,26 +110,34 @@ def test_edit_changes_the_name(gateway):
     username = gateway.json("login", "add", "--account", EMAIL)["username"]
     assert gateway.json("login", "edit", username, "--name", "shop") == {"username": username}
     assert stored(gateway, CredentialKind.LOGIN, username).name == "shop"
-    assert "not installed" in gateway.refused("login", "edit", username, "--enable", "inlinecss")
     assert "nothing to change" in gateway.refused("login", "edit", username, code=2)
     assert "there is no login nobody" in gateway.refused("login", "edit", "nobody", "--name", "x")
 
 
-def test_edit_switches_installed_features_by_any_of_their_names(gateway, monkeypatch):
+def test_edit_switches_features_on_and_off(gateway, modules):
+    with_options(modules)
     gateway.add_account()
     username = gateway.json("login", "add", "--account", EMAIL)["username"]
-    installed = frozenset({"trackclicks", "trackopens"})
 
     def edit(*arguments):
-        program.commands["login"].main(
-            ["edit", username, *arguments],
-            obj=Installation(gateway.config, None, installed_features=installed),
-            standalone_mode=False,
-        )
+        gateway.json("login", "edit", username, *arguments)
         return gateway.json("login", "list")[0]["features"]
 
     assert edit("--enable", "ClickTracking", "--enable", "trackopens") == ["trackclicks", "trackopens"]
-    assert edit("--disable", "openstracking") == ["trackclicks"]
+    assert edit("--disable", "CLICKTRACKING", "--enable", "footer_text=x") == ["trackopens", "footer_text=x"]
+    assert edit("--disable", "footer-text", "--disable", "trackclicks") == ["trackopens"]
+    assert "there is no feature 'inlinecss' here" in gateway.refused(
+        "login", "edit", username, "--disable", "inlinecss"
+    )
+
+
+def test_a_feature_that_was_uninstalled_can_be_switched_off(gateway, modules):
+    file = modules.write("old")
+    gateway.add_account()
+    username = gateway.json("login", "add", "--account", EMAIL, "--enable", "old")["username"]
+    file.unlink()
+    gateway.json("login", "edit", username, "--disable", "old")
+    assert gateway.json("login", "list")[0]["features"] == []
 
 
 def test_revoke_a_login(gateway):

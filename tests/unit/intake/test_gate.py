@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import execute
 from twisted.logger import capturedLogs
 
-from smtpeter.intake.gate import FULL, STOPPING, UNAVAILABLE, Gate
+from smtpeter.intake.gate import BEHIND, FULL, STOPPING, UNAVAILABLE, Backlog, Gate
 from smtpeter.quantities import FreeSpace
 
 Volume = namedtuple("Volume", "f_blocks f_bavail f_frsize")
@@ -86,3 +86,19 @@ def test_a_gate_that_was_stopped_stays_shut(volumes):
     volumes["data"] = OSError(5, "Input/output error")
     gate.measure()
     assert gate.refusal is STOPPING
+
+
+@pytest.mark.parametrize(("oldest", "refusal"), [(None, None), (1000.0, None), (399.0, BEHIND), (1500.0, None)])
+def test_mail_that_wants_features_is_refused_while_preparing_is_behind(oldest, refusal):
+    backlog = Backlog(600.0)
+    backlog.measured(oldest, 1000.0)
+    assert backlog.refusal is refusal
+
+
+def test_the_log_tells_when_preparing_falls_behind_and_when_it_has_caught_up():
+    backlog = Backlog(600.0)
+    with capturedLogs() as events:
+        for oldest in (None, 0.0, 1.0, 900.0, None):
+            backlog.measured(oldest, 1000.0)
+    assert [event["log_level"].name for event in events] == ["error", "info"]
+    assert backlog.refusal is None

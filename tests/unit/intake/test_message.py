@@ -171,3 +171,21 @@ def test_giving_up_gives_up_the_spool():
     message.write(b"Subject: x\r\n\r\nhello")
     message.abort()
     assert spool.aborts == 1
+
+
+def test_a_message_for_a_later_time_is_tried_from_then_on():
+    submission, _ = take(b"X-SMTPeter-Send_At: 2023-12-01 00:00:00\r\n\r\nhello\r\n")
+    assert submission.time == NOW and submission.due == 1_701_388_800.0
+    assert submission.expires == submission.due + 3600.0
+
+
+def test_a_message_for_a_later_time_may_say_itself_when_it_expires():
+    submission, _ = take(
+        b"X-SMTPeter-Send_At: 2023-12-01 00:00:00\r\nX-SMTPeter-MaxDeliverTime: 2023-12-01 00:00:01\r\n\r\nhello\r\n"
+    )
+    assert submission.expires == submission.due + 1.0
+
+
+def test_without_features_a_message_has_no_options():
+    submission, data = take(b"X-SMTPeter-TrackClicks: true\r\n\r\nhello\r\n")
+    assert (submission.options, submission.prepare) == ((), False) and b"X-SMTPeter" not in data

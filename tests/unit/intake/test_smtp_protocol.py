@@ -207,6 +207,7 @@ def test_control_fields_and_bcc_are_obeyed_and_removed():
     )
     [submission] = connection.intake.submissions
     assert submission.tags == ("one", "two") and submission.subject == "hé"
+    assert submission.options == (("trackopens", "false"),) and not submission.prepare
     assert submission.expires == connection.wall.now + 100
     assert submission.content.data.endswith(b"+0000\r\nSubject: =?utf-8?q?h=C3=A9?=\r\n\r\nBcc: stays\r\n")
 

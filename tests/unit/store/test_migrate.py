@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import stat
 from pathlib import Path
@@ -9,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from smtpeter.errors import ConfigError, WrongSchema
+from smtpeter.model.delivery import RecipientState
+from smtpeter.model.ids import make_submission_id
+from smtpeter.model.listing import Filter, Verb
 from smtpeter.store.migrate import known_migrations, migrate, schema_version, split_statements
+from tests.contract.engines import START, Threaded, claim, claim_incoming, settle
 
 FIRST = "CREATE TABLE one (x); -- ; not the end\nINSERT INTO one VALUES ('a;\nb');\n"
 SECOND = "ALTER TABLE one ADD COLUMN y;\nUPDATE one SET y = 2;\n"
@@ -87,6 +92,70 @@ def test_our_own_migrations_are_numbered_without_gaps_and_work(path: Path) -> No
     migrations = known_migrations()
     assert list(migrations) == list(range(1, len(migrations) + 1))
     migrate(open_database(path), path, 0, migrations)
+
+
+def test_mail_of_the_first_schema_goes_on_in_the_second(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    connection = open_database(path)
+    migrate(connection, path, 5, {1: known_migrations()[1]})
+    octets = b"Subject: x\r\n\r\nold\r\n"
+    digest = hashlib.sha256(octets).digest()
+    due, leased, held, done = (make_submission_id(round(START * 1000) + number, bytes(10)) for number in range(4))
+    for number, (id, state) in enumerate([(due, 1), (leased, 2), (held, 3), (done, 4)], 1):
+        connection.execute("INSERT INTO content VALUES (?, ?)", (number, octets))
+        connection.execute(
+            """
+            INSERT INTO submission (id, account, login, channel, reverse_path, body, smtputf8, size, digest, content,
+                time, expires, subject, message_id, tags, options, recipients, unfinished, first_event, done)
+            VALUES (?, 1, 'l', 'smtp', 'me@example.com', '7BIT', 0, ?, ?, ?, ?, ?, 'x', '', '', ?, 1, ?, ?, ?)
+            """,
+            (
+                id,
+                len(octets),
+                digest,
+                number,
+                START * 1000,
+                START * 1000 + 10**8,
+                '[["a","true"]]',
+                state < 4,
+                number,
+                START * 1000 if state == 4 else None,
+            ),
+        )
+        connection.execute(
+            """
+            INSERT INTO recipient (submission, number, address, domain, state, attempts, due, lease, lease_until)
+            VALUES (?, 1, 'you@example.net', 'example.net', ?, 0, ?, 7, 0)
+            """,
+            (id, state, START * 1000),
+        )
+        connection.execute("INSERT INTO event VALUES (?, ?, 'attempt', ?, 1, NULL)", (number, START * 1000, id))
+    connection.execute("INSERT INTO destination VALUES ('example.net', ?)", (START * 1000,))
+    connection.close()
+
+    engine = Threaded(tmp_path)
+    assert path.with_name("mail.db.backup-schema-1").exists()
+    queue = engine.store.queue
+    assert engine.wait(queue.recover()) == 1
+    assert engine.wait(queue.apply(Filter(submission=held), Verb.RELEASE, START, 9)) == 1
+    assert claim_incoming(engine) == []
+    jobs = {job.submission: job for job in claim(engine)}
+    assert jobs.keys() == {due, leased, held}
+    for job in jobs.values():
+        assert (job.content.data, job.content.prepared, job.slots) == (octets, False, ())
+        assert job.options == (("a", "true"),)
+        settle(engine, job, RecipientState.DELIVERED)
+    back = engine.wait(queue.submission(done))
+    assert not back.prepare
+    assert engine.wait(engine.store.content.read(done, back.content)) == octets
+    assert engine.wait(queue.purge(START + 100, 10, 10, 10, 9)) == 4
+    engine.wait(engine.store.close())
+    check = open_database(path)
+    assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert [check.execute(f"SELECT count(*) FROM {table}").fetchone() for table in ("submission", "content")] == [
+        (0,)
+    ] * 2
+    check.close()
 
 
 def test_statements_are_split_at_their_ends() -> None:

@@ -14,7 +14,15 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from smtpeter.errors import ConfigError, SmtpeterError, StorageFull, StorageUnavailable, WrongSchema
-from smtpeter.interfaces import IAccountStore, IContentSpool, IContentStore, IEventJournal, IExecutor, IQueueStore
+from smtpeter.interfaces import (
+    IAccountStore,
+    IBlockStore,
+    IContentSpool,
+    IContentStore,
+    IEventJournal,
+    IExecutor,
+    IQueueStore,
+)
 from smtpeter.store.migrate import known_migrations
 from smtpeter.store.opening import Store, open_for_command, open_for_server, result_of
 from tests.contract.engines import Direct, FakeClock, Threaded, enqueue
@@ -50,6 +58,7 @@ def test_a_store_is_what_its_interfaces_say(tmp_path: Path) -> None:
     verifyObject(IQueueStore, store.queue)
     verifyObject(IAccountStore, store.accounts)
     verifyObject(IEventJournal, store.journal)
+    verifyObject(IBlockStore, store.blocks)
     verifyObject(IContentStore, store.content)
     verifyObject(IContentSpool, store.content.spool())
     verifyObject(IExecutor, store.executor)

@@ -19,7 +19,7 @@ from smtpeter.model.event import EventKind
 from smtpeter.model.listing import Filter
 from smtpeter.model.submission import Submission
 from smtpeter.store.sqlite.transaction import Combinable
-from tests.contract.engines import SMALL, Threaded, claim, enqueue, make
+from tests.contract.engines import SMALL, Threaded, claim, claim_incoming, enqueue, make
 
 LARGE = b"x" * (SMALL + 1)
 
@@ -143,3 +143,18 @@ def test_what_is_in_the_store_cannot_be_taken_back(setup: Setup) -> None:
     taken.cancel()
     assert results == [None]
     assert setup.rows() == [(submission.id, "due")]
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_what_is_taken_back_is_not_prepared(setup: Setup, written: bool) -> None:
+    taken, results = setup.enqueue(make(setup.engine, prepare=True))
+    if written:
+        setup.first.go_on.set()
+        assert setup.second.entered.wait(20)
+    taken.cancel()
+    assert is_cancelled(results)
+    setup.finish()
+    setup.engine.wait(setup.engine.store.queue.paused())
+    assert claim_incoming(setup.engine) == []
+    assert setup.engine.wait(setup.engine.store.queue.oldest_unprepared()) is None
+    assert [state for _, state in setup.rows()] == ["cancelled"] * written
