@@ -165,12 +165,12 @@ def serve(peer: str, directory: Path) -> None:
 
 
 def serve_ours(peer: str, directory: Path, ids: list[str], now: float) -> None:
+    from smtpeter.plugins.trackclicks import plugin
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
 
     from smtpeter.clock import WallClock
     from smtpeter.intake.eager import EagerTransport
-    from smtpeter.plugins.trackclicks import plugin
     from smtpeter.store.opening import open_for_server
     from smtpeter.tap import LOCK_SECONDS
     from smtpeter.web.front import FrontFactory

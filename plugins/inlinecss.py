@@ -181,7 +181,7 @@ class InlineCssPlugin:
             if key not in ("engine", "cache"):
                 raise ConfigError(f"features.{NAME}.{key}: there is no such key")
         engine = section.get("engine", "premailer")
-        if engine not in _ENGINES:
+        if not isinstance(engine, str) or engine not in _ENGINES:
             raise ConfigError(f"features.{NAME}.engine: has to be one of {', '.join(_ENGINES)}")
         if engine == "css-inline" and find_spec("css_inline") is None:
             raise ConfigError(f"features.{NAME}.engine: css-inline is not installed: pip install 'smtpeter[fast]'")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -23,10 +22,9 @@ from smtpeter.delivery.route import Security, parse_relay_route
 from smtpeter.delivery.scheduler import Scheduler
 from smtpeter.features.catalog import Catalog
 from smtpeter.features.personal import Personalizer
-from smtpeter.features.pipeline import Limits as PreparingLimits
 from smtpeter.features.pool import WorkerPool
 from smtpeter.features.preparer import Preparer
-from smtpeter.features.services import Surroundings, keys_of
+from smtpeter.features.process import COMMAND, environment_of_worker
 from smtpeter.features.setup import Setup
 from smtpeter.intake.deadlines import Timeouts
 from smtpeter.intake.door import SmtpDoor
@@ -119,23 +117,15 @@ class Assembly:
     def preparer(self, keys: KeyRing, wake: Callable[[Iterable[str]], None]) -> Preparer:
         """What has mail prepared by its features; ``wake`` is told when there is something to deliver."""
         settings = self._settings
-        setup = Setup(
-            parent=os.getpid(),
-            store_url=settings.store.url,
-            data_dir=settings.data_dir,
-            surroundings=Surroundings.of(settings),
-            features=settings.features,
-            keys={each.name: keys_of(keys, each.name) for each in self._catalog.features},
-            limits=PreparingLimits(settings.limits.mime_depth, settings.limits.mime_parts),
-        )
+        setup = Setup.of(settings, keys, [each.name for each in self._catalog.features])
         return Preparer(
             queue=self._store.queue,
             workers=WorkerPool(
                 processes=self._reactor,
                 timers=self._reactor,
                 metrics=self._metrics,
-                command=(sys.executable, "-P", "-m", "smtpeter.worker"),
-                environment=os.environ,
+                command=COMMAND,
+                environment=environment_of_worker(os.environ),
                 setup=setup.encode(),
                 workers=settings.features.workers or os.cpu_count() or 1,
             ),

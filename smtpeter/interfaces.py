@@ -535,7 +535,8 @@ class IEditableLeaf(Interface):
         The edits are in order and do not overlap.  Slots and protected ranges elsewhere move along; those inside what
         is replaced are gone.
 
-        :raises ValueError: for edits out of order or range, and for slots where ``takes_slots`` is false.
+        :raises ValueError: for edits out of order or range, for those that cut a slot, and for slots where
+            ``takes_slots`` is false.
         """
 
     def text() -> str:

@@ -13,7 +13,7 @@ from collections import deque
 
 from smtpeter.errors import ContentCorrupt, SmtpeterError, StorageUnavailable
 from smtpeter.features.catalog import Catalog, configure, find_features
-from smtpeter.features.confinement import Stopwatch, bound_memory, resident, step_back, take_descriptors
+from smtpeter.features.confinement import Stopwatch, bound_memory, memory, step_back, take_descriptors
 from smtpeter.features.exchange import READY, Answer, AnswerKind, Task
 from smtpeter.features.frames import FrameReader, frame
 from smtpeter.features.pipeline import Result, describe, give_up, prepare
@@ -72,7 +72,7 @@ class Worker:
         self._watch = watch
         self._fillers = frozenset(each.name for each in catalog.features if catalog.personalizing(each.name))
         self._done = 0
-        self._resident = resident()
+        self._had = memory().get("VmRSS", 0)
 
     def carry_out(self, task: Task) -> Answer:
         """Prepare a message and keep what came of it."""
@@ -83,11 +83,9 @@ class Worker:
         finally:
             self._watch.end()
         self._done += 1
-        return answer._replace(
-            cpu=_cpu() - before,
-            peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            worn=worn or self._wear(),
-        )
+        now = memory()
+        worn = worn or self._wear(now.get("VmRSS", 0))
+        return answer._replace(cpu=_cpu() - before, peak=now.get("VmHWM", 0), worn=worn)
 
     def _prepare(self, task: Task) -> tuple[Answer, str]:
         """The answer, and whether this process had better end now."""
@@ -120,10 +118,10 @@ class Worker:
             return "a feature was cut off"
         return "no memory was left" if result.exhausted else ""
 
-    def _wear(self) -> str:
+    def _wear(self, has: int) -> str:
         if self._done >= TASKS:
-            return f"{self._done} messages"
-        return "it has grown" if resident() > self._resident + GROWTH else ""
+            return f"it has prepared {self._done} messages"
+        return "it has grown" if has > self._had + GROWTH else ""
 
 
 def _cpu() -> float:

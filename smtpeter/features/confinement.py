@@ -29,7 +29,8 @@ FIRST_TIME = 1.0
 """More of it, for a feature's first message in this process: it may have modules to import."""
 
 HARD_SECONDS = 1.0
-"""Of CPU over what is allowed; then the process is killed: C code may never come back to be cut off."""
+"""Of CPU (outside of the system) over what is allowed; then the process is killed: C code may never come back to be cut
+off.  Where it stays in the system, the server's deadline ends it."""
 
 MEMORY = 250 * 1024 * 1024
 """Octets of address space, over what the process has before its first message."""
@@ -37,7 +38,6 @@ MEMORY = 250 * 1024 * 1024
 _NICE = 5
 _REPEAT = 0.02  # whoever catches everything is cut off again
 _PR_SET_PDEATHSIG = 1
-_PAGE = resource.getpagesize()
 
 
 class OutOfTime(BaseException):
@@ -77,23 +77,22 @@ def step_back(parent: int) -> None:
 
 def bound_memory(octets: int = MEMORY) -> None:
     """Let nobody have more than so many octets over what there is by now."""
-    with suppress(OSError, ValueError):  # without /proc there is nothing to add to
-        limit = _statm()[0] + octets
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    size = memory().get("VmSize")
+    if size is not None:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_AS, (size + octets, size + octets))
 
 
-def resident() -> int:
-    """Octets of memory that this process has; 0 where that cannot be told."""
+def memory() -> dict[str, int]:
+    """What the system tells of the memory of this process, in octets: ``VmSize``, ``VmRSS``, ``VmHWM`` (the most that
+    VmRSS ever was) and others; nothing where it tells nothing."""
     try:
-        return _statm()[1]
-    except (OSError, ValueError):
-        return 0
-
-
-def _statm() -> tuple[int, int]:
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 (for each message)
-        size, resident = file.read().split()[:2]
-    return int(size) * _PAGE, int(resident) * _PAGE
+        with open("/proc/self/status", "rb") as file:  # noqa: PTH123 (for each message)
+            lines = file.read().split(b"\n")
+    except OSError:
+        return {}
+    fields = [line.split() for line in lines if line.startswith(b"Vm")]
+    return {name[:-1].decode("ascii"): int(size) * 1024 for name, size, *_ in fields}
 
 
 class Stopwatch:
@@ -111,10 +110,8 @@ class Stopwatch:
         self._left = 0.0
         self._running = False
         self._seen: set[str] = set()
-        self._hard_limit = resource.getrlimit(resource.RLIMIT_CPU)[1]
         signal.signal(signal.SIGPROF, self._ring)
         signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
-        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
 
     def begin(self, task: int) -> None:
         """A message's time begins."""
@@ -127,15 +124,12 @@ class Stopwatch:
     def end(self) -> None:
         """It is over; what is done now is not for a message."""
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        resource.setrlimit(resource.RLIMIT_CPU, (self._hard_limit, self._hard_limit))
         self._progress.tell(0, "")
 
     def _move_end(self, seconds: float) -> None:
+        # RLIMIT_CPU is of no use here.  It is an absolute figure and Linux holds against it what it counts by ticks,
+        # which after many short messages is seconds more than what was used.
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds + HARD_SECONDS)
-        # For time in the system, which that timer does not count; in whole seconds.
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        limit = int(used.ru_utime + used.ru_stime + seconds + HARD_SECONDS) + 2
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, self._hard_limit))
 
     def __call__(self, feature: str, work: Callable[[], T]) -> T:
         """Have something done, by a feature or (empty) by ourselves, in the time that is left.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport, IReactorProcess, IReactorTime
@@ -20,10 +23,22 @@ from smtpeter.features.progress import Progress, make_page
 START_DEADLINE = 60.0
 """Seconds in which a worker has to be ready: a busy machine takes its time for what has to be imported."""
 
+COMMAND = (sys.executable, "-P", "-m", "smtpeter.worker")
+"""What starts a worker, with the environment of :func:`environment_of_worker`."""
+
+_NOT_FOR_WORKERS = ("LISTEN_", "NOTIFY_", "WATCHDOG_")  # what systemd says to the server
 _LINE_LIMIT = 1000  # octets of a line that a worker writes
 _LINES = 200  # so many lines of one worker in a minute are for the log
 _PIPES_TIMEOUT = 1.0  # seconds for which a process that has ended may leave its pipes open, by a child of its own
-_TIME_SIGNALS = (signal.SIGXCPU, signal.SIGVTALRM)
+
+
+def environment_of_worker(environment: Mapping[str, str]) -> dict[str, str]:
+    """Ours, and the places in which we find modules: a worker has to find the same."""
+    package = importlib.util.find_spec("smtpeter")
+    roots = [str(Path(each).parent) for each in (package.submodule_search_locations or ())] if package else []
+    path = dict.fromkeys([each for each in sys.path if Path(each).is_absolute()] + roots)
+    kept = {name: value for name, value in environment.items() if not name.startswith(_NOT_FOR_WORKERS)}
+    return kept | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 class WorkerDied(SmtpeterError):
@@ -199,7 +214,7 @@ def _how(end: Any) -> str:
         name = signal.Signals(end.signal).name
     except ValueError:
         name = "unknown"
-    if end.signal in _TIME_SIGNALS:
+    if end.signal == signal.SIGVTALRM:
         return f"it took more CPU than a message may, and could only be killed ({name})"
     return f"its worker died by signal {end.signal} ({name})"
 

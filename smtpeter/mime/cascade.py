@@ -29,8 +29,8 @@ Rank = tuple[int, Specificity, int]
 class PlacedRule(NamedTuple):
     """A rule, the number of its sheet and those of its selectors, and its declarations by name as attributes have them.
 
-    ``moves``: all of its selectors do.  Where something of it stays, ``competing`` are those of its declarations (place,
-    name) that are not important.
+    ``moves``: all of its selectors do.  Where something of it stays, ``competing`` are those of its declarations
+    (place, name) that are not important.
     """
 
     rule: Rule
@@ -126,6 +126,8 @@ class Cascade:
             if tag:
                 counts.append(self._vocabulary.tags[tag])
             starting = min(counts, default=total)
+        if ":nth" in selector.text:
+            cost += starting * total // 100
         return cost
 
     @property
@@ -173,7 +175,14 @@ class Cascade:
 
 def overlap(one: str, other: str) -> bool:
     """Whether two properties have a say in the same thing, as ``margin`` and ``margin-top`` do."""
+    if {one, other} == {"font", "line-height"}:
+        return True
     return one == other or one.startswith(f"{other}-") or other.startswith(f"{one}-")
+
+
+def family(name: str) -> str:
+    """What is the same for all properties that overlap."""
+    return "font" if name == "line-height" else name.partition("-")[0]
 
 
 def _raise(ranks: dict[str, Rank], name: str, rank: Rank) -> None:

@@ -22,7 +22,7 @@ def find_charset(label: bytes) -> Charset | None:
 
     Where everybody means more by a name than it says, that is what is answered: GBK for gb2312, for example.
     """
-    return _CHARSETS.get(label.decode("ascii", "replace").lower())
+    return _CHARSETS.get(label.strip(b"'\" ").decode("ascii", "replace").lower())
 
 
 _IN_OCTETS = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from smtpeter.mime.shield import COVER
@@ -83,7 +84,8 @@ _MARK = re.compile(rf"{_COMMENT}|{_STRING}|{_URL}|\\.|<!--|-->|[{{}}()\[\];]", r
 _BLANK = re.compile(rf"(?:\s|<!--|-->|{_COMMENT})*+", re.DOTALL)
 _COMMENTS = re.compile(_COMMENT, re.DOTALL)
 _CLOSING = {"{": "}", "(": ")", "[": "]"}
-QUOTES = "\"'"
+_QUOTES = "\"'"
+_REMEMBERED = 32_768  # characters
 
 _GROUPING = re.compile(r"@(?:media|supports)\b", re.IGNORECASE)
 _NAME = re.compile(r"[*_]?-{0,2}[a-z_][a-z0-9_-]*\Z")
@@ -92,7 +94,8 @@ _IMPORTANT = re.compile(r"\s*!\s*important\s*\Z", re.IGNORECASE)
 _PART = re.compile(
     r"(?P<comma>\s*,\s*)|(?P<combinator>\s*[>+~]\s*|\s+)|(?P<tag>\*|[a-z][a-z0-9-]*)"
     r"|\.(?P<class>-?[a-z_][\w-]*)|\#(?P<id>-?[a-z_][\w-]*)"
-    r"|\[\s*(?P<attribute>[a-z][\w-]*)\s*(?:(?P<operator>[~|^$*]?=)\s*(?P<value>[\w-]+|\"[\w ./:%=?,+()#!-]*\"|'[\w ./:%=?,+()#!-]*')\s*)?\]"
+    r"|\[\s*(?P<attribute>[a-z][\w-]*)\s*(?:(?P<operator>[~|^$*]?=)\s*"
+    r"(?P<value>[\w-]+|\"[\w ./:%=?,+()#!-]*\"|'[\w ./:%=?,+()#!-]*')\s*)?\]"
     r"|:(?P<pseudo>:?[a-z-]+)(?P<argument>\([^()\"']*\))?",
     re.IGNORECASE | re.ASCII,
 )
@@ -103,10 +106,18 @@ _PSEUDO_ELEMENTS = {"before", "after", "first-line", "first-letter"}
 
 def read_sheet(text: str) -> Sheet:
     """The rules of a style sheet in which template tags are covered.  Linear in its length."""
+    return _read_again(text) if len(text) <= _REMEMBERED else _read(text)
+
+
+def _read(text: str) -> Sheet:
     attributes: set[str] = set()
     rules = tuple(_rules(text, 0, len(text), False, attributes, 0))
     templated = COVER in text and not _covers_only_values(text, rules)
     return Sheet(rules, frozenset(attributes), templated)
+
+
+# The messages of one sender differ, and their sheets do not.
+_read_again = lru_cache(maxsize=8)(_read)
 
 
 def read_declarations(text: str, offset: int = 0) -> tuple[Declaration, ...] | None:
@@ -127,7 +138,7 @@ def read_declarations(text: str, offset: int = 0) -> tuple[Declaration, ...] | N
         if "!" in value and (match := _IMPORTANT.search(value)):
             important = True
             value = value[: match.start()]
-        if not colon or not _NAME.match(name) or (not value and not name.startswith("--")):
+        if not colon or not _NAME.match(name) or "{" in value or (not value and not name.startswith("--")):
             return None
         if "\n" in value or "\r" in value or "\t" in value:
             value = " ".join(value.split())
@@ -276,13 +287,14 @@ class _Reading:
     def _take_attribute(self, match: re.Match[str], attributes: set[str]) -> None:
         self._tests += 1
         name = match["attribute"].lower()
-        if name == "style":
+        value = match["value"]
+        # Engines do not see the attribute that they write, and premailer looks for `:` and `,` in all of a selector.
+        if name == "style" or (value and (":" in value or "," in value)):
             self._append("")
             self._exact = False
         else:
             attributes.add(name)
-            value = match["value"]
-            self._append(f'[{name}{match["operator"]}"{value.strip(QUOTES)}"]' if value else f"[{name}]")
+            self._append(f'[{name}{match["operator"]}"{value.strip(_QUOTES)}"]' if value else f"[{name}]")
 
     def _take_pseudo(self, name: str, argument: str) -> bool:
         if name.startswith(":") or name in _PSEUDO_ELEMENTS:

@@ -36,7 +36,8 @@ _DOMAIN_LIMIT = 1024  # octets of one that is not in its short form yet
 
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
 _PRINTABLE = re.compile(r"[ -~]*")
-_MBOX_LINE = re.compile(rb">?From [^\r\n]*\r\n")
+# What may stand before the first field: a line of mbox, and lines that would continue a field.
+_BEFORE_FIELDS = re.compile(rb"(?:>?From [^\r\n]*\r\n)?(?:[ \t][^\r\n]*(?:\r\n|\Z))*+")
 _DKIM_DOMAIN = re.compile(rb"(?:^|;)[ \t]*+d[ \t]*+=[ \t]*+([^;\s]++)")
 _AUTHOR_DOMAIN = re.compile(rb"@[ \t]*+([^\s()<>\[\],;:@\"]++)")
 
@@ -182,20 +183,23 @@ class EditableMessage:
         if not edited and not self._added:
             return self._content, ()
         output = _Output(self._content)
-        self._put_fields(output)
+        self._put_fields(output, separate=0 not in edited)
         for index in edited:
             self._put_leaf(output, self._parts[index], self._leaves[index])
         output.copy(len(self._content))
         return b"".join(output.pieces), tuple(output.slots)
 
-    def _put_fields(self, output: _Output) -> None:
+    def _put_fields(self, output: _Output, *, separate: bool) -> None:
         if not self._added:
             return
         content = self._content
-        line = _MBOX_LINE.match(content)
-        output.copy(line.end() if line else 0)
+        before = _BEFORE_FIELDS.match(content)
+        assert before is not None
+        output.copy(before.end())
+        if before[0] and not before[0].endswith(b"\n"):
+            output.put(b"\r\n")
         output.put("".join([f"{name}: {value}\r\n" for name, value in reversed(self._added)]).encode("ascii"))
-        if self._parts and not self._parts[0].body and content:
+        if separate and self._parts and not self._parts[0].body and content:
             output.put(b"\r\n")  # there is no header, and what is there must not become one
 
     def _put_leaf(self, output: _Output, part: Part, leaf: EditableLeaf) -> None:
@@ -203,7 +207,7 @@ class EditableMessage:
         is_last = part.end == len(content)
         delimiters = tuple(b"--" + delimiter for delimiter in delimiters_around(parts, part))
         encoded = leaf.encode(delimiters, is_last=is_last)
-        begin = output.position if part.begin < output.position else part.begin
+        begin = max(output.position, part.begin)
         output.copy(begin)
         header = content[begin : part.header_end]
         if encoded.encoding != part.encoding:

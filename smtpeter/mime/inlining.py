@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from html import unescape
 from typing import NamedTuple
 
-from smtpeter.mime.cascade import NORMAL, Cascade, Outcome, PlacedRule, Rank, overlap
+from smtpeter.mime.cascade import NORMAL, Cascade, Outcome, PlacedRule, Rank, family, overlap
 from smtpeter.mime.css import is_empty, read_sheet
 from smtpeter.mime.outline import Outline, StyleElement, attribute, attributes, read_outline, tag_name, vocabulary
 from smtpeter.mime.shield import COVER, cover_templates
@@ -278,13 +278,13 @@ class _Edits:
         for (numbers, _), outcome in self._outcomes.items():
             families: defaultdict[str, list[tuple[str, Rank]]] = defaultdict(list)
             for name, rank in outcome.ranks.items():
-                families[name.partition("-")[0]].append((name, rank))
+                families[family(name)].append((name, rank))
             for use in [use for number in numbers for use in self._cascade.uses[number] if not use.moves]:
                 placed = self._cascade.rules[use.rule]
                 for index, name in placed.competing:
-                    family = families.get(name.partition("-")[0], ())
-                    self._spend(len(family))
-                    for other, rank in family:
+                    rivals = families.get(family(name), ())
+                    self._spend(len(rivals))
+                    for other, rank in rivals:
                         if rank[2] != use.rule and overlap(name, other):
                             votes[use.rule, index] += 1 if rank < (NORMAL, use.specificity, use.rule) else -1
         places: defaultdict[int, list[int]] = defaultdict(list)

@@ -162,8 +162,8 @@ class EditableLeaf:
             position = end
         kept.take(len(octets), len(octets), length - position)
         pieces.append(octets[position:])
-        self._protected = list(_moved(self._protected, moves))
         self._octets, self._slots = b"".join(pieces), kept.slots
+        self._protected = list(_moved(self._protected, moves))
 
     def _check(self, slot: Slot) -> None:
         if not self.takes_slots:

@@ -72,8 +72,8 @@ class StyleElement(NamedTuple):
 class Outline(NamedTuple):
     """The start and end tags of what is shown, in order: their sources, and where they are.
 
-    Left out are those that not every reader takes for elements: the sources of such start tags are ``hidden``.  ``depth``
-    is how deep elements nest, at least.
+    Left out are those that not every reader takes for elements: the sources of such start tags are ``hidden``.
+    ``depth`` is how deep elements nest, at least.
     """
 
     sources: list[str]

@@ -76,7 +76,7 @@ class Addressee(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A place of ``length`` octets that is filled for each recipient, at delivery.
+    """A place of ``length`` octets, at most 64, that is filled for each recipient, at delivery.
 
     ``feature`` is the name of the feature that fills it and ``key`` what it then needs to know; both are stored.  The
     value has only letters, digits, ``-`` and ``_``, and exactly this length.

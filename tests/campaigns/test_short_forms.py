@@ -12,7 +12,7 @@ from smtpeter.smtp.client import ClientSession
 from smtpeter.smtp.dotstuff import DotStuffer
 from smtpeter.smtp.framing import LineBuffer
 from smtpeter.smtp.server import ServerSession
-from tests.campaigns import fuzz_client, fuzz_server, links, sessions, smuggling, stuffing, syntax
+from tests.campaigns import bombs, fuzz_client, fuzz_server, links, sessions, smuggling, stuffing, syntax
 from tests.campaigns.command import Found
 
 EACH = len(smuggling.STRINGS)
@@ -42,6 +42,10 @@ def test_fuzz_of_the_client():
     assert fuzz_client.campaign(1, 0, 10_000)["results"] > 1000
 
 
+def test_bombs():
+    assert bombs.campaign(1, 0, 4)["max CPU"] > 0
+
+
 def test_syntax():
     syntax.campaign(1, 0, 2000)
 
@@ -51,6 +55,13 @@ def test_links():
 
 
 # --- they can fail ---
+
+
+@pytest.mark.parametrize(("bound", "value"), [("CPU", -1.0), ("MEMORY", 1000), ("TURN", 0.0)])
+def test_a_bomb_that_costs_too_much_is_found(monkeypatch, bound, value):
+    monkeypatch.setattr(bombs, bound, value)
+    with pytest.raises(Found, match="100,000 multiparts"):
+        bombs.campaign(1, 2, 1)
 
 
 def test_a_session_that_goes_wrong_is_found(monkeypatch):

@@ -159,10 +159,10 @@ MIME_BOMBS: dict[str, Bomb] = {
     "comments before the type": in_field(b"Content-Type", b"(x)", end=b"text/html"),
     "open comments before the type": in_field(b"Content-Type", b"(x"),
     "comments of backslashes": in_field(b"Content-Type", b"(\\)", begin=b"text/html;"),
-    "comments in each part": in_each_part(b"Content-Type: text/html" + b";a(" * 8_000),
-    "comments in dispositions": in_each_part(b"Content-Disposition: inline" + b";a(" * 8_000),
+    "comments in each part": in_each_part(b"Content-Type: text/html" + b";a(" * 8_000, 600),
+    "comments in dispositions": in_each_part(b"Content-Disposition: inline" + b";a(" * 8_000, 600),
     "comments before transfer encodings": in_each_part(
-        b"Content-Type: text/html\r\nContent-Transfer-Encoding: " + b"(" * 30_000
+        b"Content-Type: text/html\r\nContent-Transfer-Encoding: " + b"(" * 30_000, 500
     ),
     "percent signs": in_field(b"Content-Type", b"%41", begin=b"multipart/mixed; boundary*=us-ascii''"),
     "a charset of 100 kB": lambda: text(b"x", type=b"text/html; charset=" + b"x" * 100_000),

@@ -40,8 +40,10 @@ def openssl(tmp_path_factory):
     path = tool("openssl")
     directory = tmp_path_factory.mktemp("smime")
     key, certificate = str(directory / "key.pem"), str(directory / "certificate.pem")
-    run(path, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a/emailAddress=a@example.com",
-        "-addext", "keyUsage=digitalSignature,keyEncipherment", "-days", "2", "-keyout", key, "-out", certificate)  # fmt: skip
+    run(
+        path, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", certificate,
+        "-subj", "/CN=a/emailAddress=a@example.com", "-addext", "keyUsage=digitalSignature,keyEncipherment",
+    )  # fmt: skip
     return path, key, certificate
 
 

@@ -14,7 +14,7 @@ import pytest
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
 from tests.integration.gateway import wait_for
-from tests.integration.workshop import MESSAGE, Loop, Workshop
+from tests.integration.workshop import MESSAGE, Loop, Workshop, child_processes
 
 CHECKOUT = Path(__file__).parents[2]
 LARGE = MESSAGE.replace(b"text/plain", b"multipart/mixed; boundary=x").replace(
@@ -51,19 +51,6 @@ def make(loop, tmp_path):
 
 def was_here(content, name):
     return f"X-{name}: was here".encode() in content and f"{name} was here\r\n".encode() in content
-
-
-def child_processes(pid):
-    """The processes that this one has started, by their command lines."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (path / "stat").read_text()
-            if int(stat.rpartition(")")[2].split()[1]) == pid and stat.rpartition(")")[2].split()[0] != "Z":
-                found[int(path.name)] = (path / "cmdline").read_bytes()
-        except OSError:
-            pass
-    return found
 
 
 def workers():
@@ -179,10 +166,8 @@ def test_workers_end_when_their_server_stops(make):
     workshop.prepared(workshop.submit(zz_marks=True))
     assert (before := set(workers()))
     began = time.monotonic()
-    workshop.loop.wait_for(workshop.preparer.stopService())
+    workshop.stop()
     assert time.monotonic() - began < 4 and not before & set(workers())
-    workshop.preparer.stopService = lambda: None
-    workshop.preparer.running = 0
 
 
 def test_no_secret_can_be_seen_from_outside(workshop):

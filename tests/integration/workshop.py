@@ -20,6 +20,7 @@ from smtpeter.delivery.retry import RetryPolicy
 from smtpeter.features.catalog import find_features
 from smtpeter.features.pool import WorkerPool
 from smtpeter.features.preparer import Preparer
+from smtpeter.features.process import COMMAND, environment_of_worker
 from smtpeter.features.setup import Setup
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.ids import make_submission_id
@@ -44,10 +45,11 @@ class Loop:
         self.longest_turn = 0.0
 
     def turn(self, longest_sleep=0.02):
+        """Do what there is to do; ``longest_turn`` are the seconds of CPU that this took at most."""
         timeout = self.reactor.timeout()
+        begun = time.thread_time()
         self.reactor.doIteration(longest_sleep if timeout is None else min(longest_sleep, timeout))
         reapAllProcesses()  # another reactor of this process, such as that of a plugin, may have taken SIGCHLD
-        begun = time.thread_time()
         self.reactor.runUntilCurrent()
         self.longest_turn = max(self.longest_turn, time.thread_time() - begun)
 
@@ -73,6 +75,19 @@ class Loop:
         self.reactor.disconnectAll()
 
 
+def child_processes(pid):
+    """The processes that this one has started, by their command lines."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (path / "stat").read_text()
+            if int(stat.rpartition(")")[2].split()[1]) == pid and stat.rpartition(")")[2].split()[0] != "Z":
+                found[int(path.name)] = (path / "cmdline").read_bytes()
+        except OSError:
+            pass
+    return found
+
+
 def copy_plugins(directory, source=HOSTILE):
     """Features in a directory that nobody but us can write to."""
     plugins = directory / "plugins"
@@ -94,6 +109,26 @@ class Keys:
         return hashlib.sha256(purpose.encode()).digest()
 
 
+class _RecordingPool(WorkerPool):
+    """Remembers what workers answered, by submission, and how they died."""
+
+    def __init__(self, answers, deaths, **fields):
+        super().__init__(**fields)
+        self._answers = answers
+        self._deaths = deaths
+
+    def carry_out(self, task):
+        def died(failure):
+            self._deaths.setdefault(task.submission, []).append(failure.value)
+            return failure
+
+        def answered(answer):
+            self._answers[task.submission] = answer
+            return answer
+
+        return super().carry_out(task).addCallbacks(answered, died)
+
+
 class Workshop:
     """Like a server whose mail is never delivered: what is prepared can be claimed, and looked at."""
 
@@ -103,6 +138,9 @@ class Workshop:
         self.clock = WallClock()
         self.metrics = Metrics()
         self.reports = []
+        self.answers = {}
+        self.deaths = {}
+        self._jobs = {}
         self.url = f"sqlite://{directory / 'mail.db'}"
         paths = (copy_plugins(directory),) if hostile else ()
         settings = replace(
@@ -121,12 +159,14 @@ class Workshop:
             call_soon=lambda function: reactor.callLater(0, function),
             prepare=lambda store: result_of(store.queue.recover()),
         )
-        self.pool = WorkerPool(
+        self.pool = _RecordingPool(
+            self.answers,
+            self.deaths,
             processes=reactor,
             timers=reactor,
             metrics=self.metrics,
-            command=[sys.executable, "-P", "-m", "smtpeter.worker"],
-            environment=dict(os.environ),
+            command=COMMAND,
+            environment=environment_of_worker(os.environ),
             setup=setup.encode(),
             workers=workers,
             deadline=deadline,
@@ -194,12 +234,17 @@ class Workshop:
         """What the event tells, and the octets that go."""
         data = self.wait_for_event(id, "prepared", timeout)
         now = self.clock.time()
-        jobs = self.loop.wait_for(self.store.queue.claim_due(["example.net"], 1000, now, now + 900))
-        (job,) = [job for job in jobs if job.submission == id]
+        for job in self.loop.wait_for(self.store.queue.claim_due(["example.net"], 1000, now, now + 900)):
+            self._jobs[job.submission] = job
+        job = self._jobs[id]
         return data, self.loop.wait_for(self.store.content.read(id, job.content)), job
 
+    def stop(self):
+        if self.preparer.running:
+            self.loop.wait_for(self.preparer.stopService())
+
     def close(self):
-        self.loop.wait_for(self.preparer.stopService())
+        self.stop()
         self.loop.wait_for(self.store.close())
 
 

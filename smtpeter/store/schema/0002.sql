@@ -13,7 +13,7 @@ CREATE TABLE preparation (
     postponed  INTEGER NOT NULL DEFAULT 0    -- 1: due was set by a feature that could not, and may be brought forward
 ) WITHOUT ROWID;
 
-CREATE INDEX preparation_due ON preparation (due, attempts);
+CREATE INDEX preparation_due ON preparation (due, submission, attempts);
 
 -- What was made of it, if it is not what came in.
 CREATE TABLE prepared (

@@ -128,7 +128,10 @@ def prepared(
     if row is None:
         return None
     size, digest, data, file, slots = row
-    return Content(size, digest, data, file, prepared=True), unpack_slots(slots)
+    try:
+        return Content(size, digest, data, file, prepared=True), unpack_slots(slots)
+    except (TypeError, ValueError) as error:
+        raise StoreDamaged(f"what was prepared of {submission} cannot be understood: {error}") from error
 
 
 def _make_job(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from zope.interface import implementer
 
-from smtpeter.api import FailurePolicy, IFeaturePlugin, IPreparingFeature, Option, Slot, switched_on
+from smtpeter.api import FailurePolicy, IFeaturePlugin, IPreparingFeature, Option, OptionKind, Slot, switched_on
 
 
 @implementer(IPreparingFeature)
@@ -40,9 +40,9 @@ class Plugin:
     after = ()
     before = ("zz_marks",)
 
-    def __init__(self, name, act, on_failure=FailurePolicy.SEND):
+    def __init__(self, name, act, on_failure=FailurePolicy.SEND, options=()):
         self.name = name
-        self.options = (Option(name, f"A feature that {name}"),)
+        self.options = (Option(name, f"A feature that {name}"), *options)
         self._act = act
         self._on_failure = on_failure
         if name == "zz_marks":
@@ -151,6 +151,6 @@ crashes = Plugin("crashes", _crash)
 prints = Plugin("prints", _print)
 sleeps = Plugin("sleeps", _sleep)
 dies_once = Plugin("dies_once", _die_once)
-waits_once = Plugin("waits_once", _wait_once)
+waits_once = Plugin("waits_once", _wait_once, options=(Option("mark", "a file to make", OptionKind.TEXT),))
 slots_of_nobody = Plugin("slots_of_nobody", _make_slots_of_nobody)
 marks = Plugin("zz_marks", _mark)

@@ -134,7 +134,6 @@ def test_the_task_at_hand_fails_with_how_the_worker_died_and_the_feature_that_wa
         ({"status": 0}, "its worker ended with status 0"),
         ({"signal": 9}, "its worker died by signal 9 (SIGKILL)"),
         ({"signal": 26}, "it took more CPU than a message may, and could only be killed (SIGVTALRM)"),
-        ({"signal": 24}, "it took more CPU than a message may, and could only be killed (SIGXCPU)"),
         ({"signal": 250}, "its worker died by signal 250 (unknown)"),
     ],
 )

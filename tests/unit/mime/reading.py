@@ -44,15 +44,14 @@ def assert_only_these_differ(before: bytes, after: bytes, edited: set[int]) -> l
 
 
 def _fixed(content: bytes, parts: Sequence[Part], edited: set[int]) -> Iterator[bytes | list[bytes]]:
-    """What must not change, in order."""
+    """What must not change, in order.  An empty body has no CRLF of its own in front of a delimiter, others have."""
     position = 0
     for index, part in enumerate(parts):
         if index in edited:
-            yield content[position : part.begin]
+            yield content[position : part.begin].removeprefix(b"\r\n" if position else b"")
             yield _other_lines(content[part.begin : part.header_end])
             position = part.end
-    rest = content[position:]
-    yield rest.removeprefix(b"\r\n")  # an empty body had none of its own in front of a delimiter
+    yield content[position:].removeprefix(b"\r\n" if position else b"")
 
 
 def _other_lines(header: bytes) -> list[bytes]:

@@ -121,6 +121,8 @@ def test_fields_are_put_on_top() -> None:
         (b"", b"X: y\r\n"),
         (b"From a@b Sat Nov\r\nSubject: x\r\n\r\n", b"From a@b Sat Nov\r\nX: y\r\nSubject: x\r\n\r\n"),
         (b"Subject: x", b"X: y\r\nSubject: x"),
+        (b" goes on\r\n\tand on\r\nSubject: x\r\n", b" goes on\r\n\tand on\r\nX: y\r\nSubject: x\r\n"),
+        (b" goes on", b" goes on\r\nX: y\r\n"),
     ],
 )
 def test_a_field_on_top_of_an_odd_message(before: bytes, after: bytes) -> None:
@@ -272,6 +274,20 @@ def test_a_header_without_a_body_gets_one() -> None:
     content, slots = edited.render()
     assert content.startswith(b"Subject: x\r\nContent-Type: text/html\r\nMIME-Version: 1.0\r\n")
     assert decoded(fill(content, slots, "V" * 24)) == b"<p>" + b"V" * 24
+
+
+@pytest.mark.parametrize(
+    "content", [b"no header\r\n", b"\r\nempty header\r\n", b"From a@b\r\nSubject: x\r\n\r\ntext\r\n"]
+)
+def test_a_field_and_an_edit_of_an_odd_message(content: bytes) -> None:
+    edited = EditableMessage(content)
+    before = edited.plain[0].octets
+    edited.plain[0].splice([(0, 0, [b"new ", SLOT])])
+    edited.add_field("X-Test", "x")
+    rendered, slots = edited.render()
+    found = email.message_from_bytes(fill(rendered, slots, "V" * 24))
+    assert found.get_payload(decode=True) == b"new " + b"V" * 24 + before
+    assert (found["X-Test"], found["Content-Transfer-Encoding"]) == ("x", "quoted-printable")
 
 
 def test_new_text_does_not_become_a_header() -> None:

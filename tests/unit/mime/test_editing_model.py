@@ -150,6 +150,8 @@ def test_edits_as_python_reads_them(parts: list[bytes], data: st.DataObject) -> 
     before = python_leaves(content)
     message = EditableMessage(content)
     edit_leaves(data, message)
+    for _ in range(data.draw(st.integers(0, 2))):
+        message.add_field("X-Test", "x")
     rendered, slots = message.render()
     values = data.draw(st.lists(VALUE, min_size=len(slots), max_size=len(slots)))
     after = python_leaves(fill(rendered, slots, values))
@@ -175,4 +177,4 @@ def test_whatever_comes_can_be_edited(content: bytes, data: st.DataObject) -> No
     rendered, _ = message.render()
     assert scan(rendered) is not None
     found = EditableMessage(rendered)
-    assert found.fields("x-test")[0] == "x"
+    assert "x" in found.fields("x-test")

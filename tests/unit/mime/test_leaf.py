@@ -31,7 +31,7 @@ def encoded(edited: EditableLeaf) -> tuple[str, bytes]:
     ("charset", "codec"),
     [("", "ascii"), ("US-ASCII", "ascii"), ("UTF-8", "utf-8"), ("iso-8859-1", "iso8859-1"), ("KOI8-R", "koi8-r"),
      ("ISO-8859-15", "iso8859-15"), ("windows-1252", "cp1252"), ("euc-jp", "euc_jp"), ("EUC-KR", "euc_kr"),
-     ("latin1", "iso8859-1")],
+     ("latin1", "iso8859-1"), ("'utf-8'", "utf-8")],
 )  # fmt: skip
 def test_where_ascii_is_ascii_octets_are_edited(charset: str, codec: str) -> None:
     raw = b"<p>\xff\x80\xe9</p>"  # not what most of these charsets say: nobody asks
@@ -218,6 +218,16 @@ def test_edits_out_of_order_or_range(edits: Any) -> None:
     with pytest.raises(ValueError, match="is no range"):
         edited.splice(edits)
     assert not edited.edited
+
+
+def test_an_edit_that_fails_changes_nothing() -> None:
+    edited = leaf(b"0123456789")
+    edited.protect(2, 4)
+    pieces: Any = ["no octets"]
+    with pytest.raises(TypeError):
+        edited.splice([(0, 0, [SLOT]), (1, 1, pieces)])
+    assert not edited.edited
+    assert edited.protected == ((2, 4),)
 
 
 @pytest.mark.parametrize("edit", [(3, 3), (0, 3), (3, 20), (5, 6)])
