@@ -121,5 +121,8 @@ READY = b"ready"
 """The payload of a worker's first frame: it has what it needs, and waits for tasks."""
 
 
+_encoder = json.JSONEncoder(separators=(",", ":"))
+
+
 def _dump(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    return _encoder.encode(value).encode("ascii")
