@@ -23,7 +23,6 @@ from smtpeter.api import (
     IPreparingFeature,
     Option,
     Options,
-    find_links,
     switched_on,
     visible_text,
 )
@@ -57,7 +56,7 @@ class PreventScam:
         count = 0
         for leaf in message.html:
             octets, encoding = leaf.octets, leaf.encoding
-            for link in find_links(octets):
+            for link in leaf.links():
                 if link.value[:4].lower() != b"http":
                     continue
                 if says_address(visible_text(octets, link.inner_start, link.inner_end, encoding)):

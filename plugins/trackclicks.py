@@ -41,7 +41,6 @@ from smtpeter.api import (
     Slot,
     WebRequest,
     WebResponse,
-    find_links,
     switched_on,
 )
 
@@ -217,7 +216,7 @@ def _places_in_html(leaf: IEditableLeaf) -> Iterator[Place]:
     """The addresses of links.  Those that stay on the same page are none."""
     octets = leaf.octets
     is_unicode = codecs.lookup(leaf.encoding).name in ("utf-8", "ascii")
-    for link in find_links(octets):
+    for link in leaf.links():
         if link.value.startswith(b"#"):
             continue
         reason = ""

@@ -529,6 +529,9 @@ class IEditableLeaf(Interface):
     takes_slots = Attribute("whether slots can be put into it; not so in UTF-16 and the like")
     protected = Attribute("ranges (start, end) that a feature asked others to leave alone, in order")
 
+    def links() -> Sequence[Any]:
+        """The links in HTML (:class:`smtpeter.mime.html.Link`), found once for as long as nothing is edited."""
+
     def splice(edits: Sequence[tuple[int, int, Sequence[bytes | Slot]]]) -> None:
         """Replace ``octets[start:end]`` by these pieces, for each (start, end, pieces).
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from zope.interface import implementer
 
+from smtpeter.features.editable import EditableMessage
 from smtpeter.features.exchange import Task
 from smtpeter.interfaces import IEditableMessage, IPrepareContext, IPreparingFeature
-from smtpeter.mime.editing import EditableMessage
 from smtpeter.model.feature import FailurePolicy, PlacedSlot
 from smtpeter.model.reply import clean_text
 

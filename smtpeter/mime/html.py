@@ -52,6 +52,9 @@ _PIECE = re.compile(
     % (_NAME, _ATTRIBUTES, _BOGUS_COMMENT, _COMMENT_TEXT),
     re.IGNORECASE,
 )
+# Nothing that is shown follows, whatever stands before it.
+_USUAL_END = re.compile(rb"</body[\t\n\f\r ]*+>[\t\n\f\r ]*+(?:</html[\t\n\f\r ]*+>[\t\n\f\r ]*+)?+\Z", re.IGNORECASE)
+_END_LENGTH = 200  # octets
 _REFERENCE = re.compile(rb"&(?:#([0-9]++);?|#[xX]([0-9A-Fa-f]++);?|([A-Za-z][A-Za-z0-9]*+(?:;|(?!=))))")
 
 _OPENING_AND_CLOSING = (b"a", b"/a")
@@ -124,6 +127,9 @@ def _collect(html: bytes, start: int, end: int, addresses: dict[bytes, bytes], l
 def find_body_end(html: bytes) -> int:
     """Where to put what is to be shown last: before the last ``</body>``, or else ``</html>``, or else at the end, but
     before ends of lines there."""
+    usual = _USUAL_END.search(html, max(0, len(html) - _END_LENGTH))
+    if usual is not None:
+        return usual.start()
     body = document = -1
     for name, token in _tokens(html, 0, len(html)):
         if name == b"/body":

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from smtpeter.mime.charset import decode_exactly, find_charset
+from smtpeter.mime.html import Link, find_links
 from smtpeter.mime.transfer import (
     SLOT_LIMIT,
     decode,
@@ -89,6 +90,7 @@ class EditableLeaf:
         self._octets = octets
         self._slots: list[tuple[int, Slot]] = []
         self._protected: list[tuple[int, int]] = []
+        self._links: tuple[bytes, list[Link]] | None = None  # those of these octets
 
     @property
     def octets(self) -> bytes:
@@ -104,6 +106,12 @@ class EditableLeaf:
     def edited(self) -> bool:
         """Whether it is not any more what it was."""
         return bool(self._slots) or self._octets != self._original
+
+    def links(self) -> Sequence[Link]:
+        """The links in HTML, found once for as long as nothing is edited."""
+        if self._links is None or self._links[0] is not self._octets:
+            self._links = self._octets, find_links(self._octets)
+        return self._links[1]
 
     def text(self) -> str:
         """``octets`` decoded.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from twisted.internet.task import Clock
 
+import smtpeter
 from smtpeter.features.exchange import READY
 from smtpeter.features.frames import frame
 from smtpeter.features.pool import AHEAD, STOP_TIMEOUT, WorkerPool
-from smtpeter.features.process import START_DEADLINE, WorkerDied
+from smtpeter.features.process import COMMAND, START_DEADLINE, WorkerDied, environment_of_worker
 from smtpeter.web.metrics import Metrics
 from tests.fakes.workers import FakeProcesses, make_task
 
@@ -410,3 +414,16 @@ def test_who_writes_too_much_is_not_heard_for_a_while(bench):
 def test_octets_that_are_no_text_can_be_logged(bench):
     bench.give("a")
     assert logged(bench, [b"\xff\x00\n"]) == ["\\xff\x00"]
+
+
+# --- how workers are started ---
+
+
+def test_a_worker_finds_the_modules_that_the_server_found_and_hears_nothing_of_systemd(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", "relative", "/opt/somewhere"])
+    environment = environment_of_worker(
+        {"LANG": "C", "NOTIFY_SOCKET": "/run/x", "LISTEN_FDS": "1", "WATCHDOG_USEC": "1"}
+    )
+    checkout = str(Path(smtpeter.__file__).parents[1])
+    assert environment == {"LANG": "C", "PYTHONPATH": f"/opt/somewhere:{checkout}"}
+    assert "-P" in COMMAND  # nothing is found in the directory that happens to be the current one
