@@ -8,7 +8,6 @@ from importlib import util
 from pathlib import Path
 
 import pytest
-from smtpeter.plugins import inlinecss
 from smtpeter.plugins.inlinecss import plugin
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
@@ -18,6 +17,7 @@ from smtpeter.interfaces import IFeaturePlugin, IPreparingFeature
 from smtpeter.mime.css import read_declarations
 from smtpeter.mime.outline import attribute, read_outline
 from smtpeter.mime.shield import cover_templates
+from smtpeter.plugins import inlinecss
 from tests.fakes.services import FakeContext, FakeServer, html_message
 
 ENGINES = ("premailer", "css-inline")
