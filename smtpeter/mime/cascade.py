@@ -83,7 +83,7 @@ class Cascade:
             return
         self.attributes |= sheet.attributes
         for rule in sheet.rules:
-            if rule.selectors is None or rule.declarations is None:
+            if rule.selectors is None or rule.declarations is None or not any(map(self._may_match, rule.selectors)):
                 continue
             declared = _write(rule.declarations, written)
             may_move = not conditional and not rule.conditional and declared is not None
@@ -99,18 +99,30 @@ class Cascade:
             self.rules.append(PlacedRule(rule, number, numbers, moves, *(declared or ({}, {})), competing))
 
     def _use(self, selector: Selector, use: Use) -> int:
-        words = [word for compound in selector.compounds for word in compound.words]
-        tag = selector.compounds[-1].tag
-        if (tag and tag not in self._vocabulary.tags) or any(word not in self._vocabulary.words for word in words):
+        if not self._may_match(selector):
             return NEVER
         number = self._numbers.setdefault(selector.text, len(self.uses))
         if number == len(self.uses):
             self.uses.append([])
             self.work += self._cost(selector)
         self.uses[number].append(use)
-        self.words.update(words)
+        for compound in selector.compounds:
+            self.words.update(compound.words)
         self.moves |= use.moves
         return number
+
+    def _may_match(self, selector: Selector) -> bool:
+        """Whether there are such elements at all."""
+        tags, words = self._vocabulary
+        compounds = selector.compounds
+        tag = compounds[-1].tag
+        if tag and tag not in tags:
+            return False
+        for compound in compounds:
+            for word in compound.words:
+                if word not in words:
+                    return False
+        return True
 
     def _cost(self, selector: Selector) -> int:
         """How many elements an engine looks at that evaluates a selector from left to right."""

@@ -16,9 +16,13 @@ from typing import NamedTuple
 _TAG = (
     r"</?[a-zA-Z](?:[^>\"'=]*+(?:=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+)?+[^>\"'=]*+)*+>"
     r"|[^\s/>]*+(?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^\s>\"'][^\s>]*+)?+)?+)*+"
-    r"(?:>|\Z))"
+    r">)"
 )
-_TOKEN = re.compile(rf"{_TAG}|<!--(?:-?>|[^-]*+(?:-(?!-!?>)[^-]*+)*+(?:--!?>|\Z))|<[!?/][^>]*+(?:>|\Z)")
+# `unclosed` is what browsers leave out: a tag that goes on to the end.
+_TOKEN = re.compile(
+    rf"{_TAG}|(?P<unclosed></?[a-zA-Z](?s:.*))"
+    r"|<!--(?:-?>|[^-]*+(?:-(?!-!?>)[^-]*+)*+(?:--!?>|\Z))|<[!?/][^>]*+(?:>|\Z)"
+)
 _FIND_TAG = re.compile(_TAG)
 _TAG_NAME = re.compile(r"</?([a-zA-Z][^\s/>]*)")
 _ATTRIBUTE = re.compile(r"([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s>\"'][^\s>]*+))?+)?+")
@@ -120,6 +124,8 @@ class _Reading:
             elif source[1] in "!?" or (source[1] == "/" and not source[2:3].isalpha()):
                 self._note(source)
                 continue
+            elif match.lastgroup:
+                break
             else:
                 step = steps[source] = _step(source)
             if step is None:
@@ -201,9 +207,9 @@ def vocabulary(sources: Iterable[str]) -> Vocabulary:
 def _step(source: str) -> int | None:
     """How much deeper it is behind this tag; None for tags that are left out, _INTO for those of opaque elements."""
     name = tag_name(source)
-    if name in _OPAQUE and source[-1] == ">":
+    if name in _OPAQUE:
         return None if source[1] == "/" else _INTO
-    if name in _LEFT_OUT or not _ENGINE_NAME.match(name) or source[-1] != ">":
+    if name in _LEFT_OUT or not _ENGINE_NAME.match(name):
         return None
     if name in _VOID or name in _CLOSED_BY_OTHERS:
         return 0

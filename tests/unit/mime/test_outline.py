@@ -34,7 +34,8 @@ def test_tags_are_found(text, found) -> None:
 
 
 def test_style_elements_are_found() -> None:
-    text = "<style a>x</style><!--[if mso]><style>y</style><![endif]--><!--[if !mso]><!--><STYLE>z</STYLE ><!--<![endif]--><style>v"
+    text = "<style a>x</style><!--[if mso]><style>y</style><![endif]-->"
+    text += "<!--[if !mso]><!--><STYLE>z</STYLE ><!--<![endif]--><style>v"
     styles = read_outline(text).styles
     assert [(style.source, text[style.sheet_start : style.sheet_end], style.common) for style in styles] == [
         ("<style a>", "x", True),

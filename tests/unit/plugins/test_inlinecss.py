@@ -267,7 +267,7 @@ def all_declared(text: str) -> list[dict[str, str]]:
         ("p{color:*|C|*;margin:0}", "<p>x", '<p style="color:*|C|*; margin:0">x'),
         ("p{top:0}", '<p style="color:{{ "x" }}">', '<p style="top:0; color:{{ "x" }}">'),
         ("p{color:red}", '<p style="color:{{c}}">', '<p style="color:red; color:{{c}}">'),
-        ("p{top:0}", "<p style=\"{% if a > b %}color:red{% endif %}\">", "<p style=\"top:0; {% if a > b %}color:red{% endif %}\">"),
+        ("p{top:0}", '<p style="{% if a > b %}a:b{% endif %}">', '<p style="top:0; {% if a > b %}a:b{% endif %}">'),
         (".a{top:0}", '<p class="a {{b}}">x', '<p style="top:0" class="a {{b}}">x'),
     ],
 )  # fmt: skip

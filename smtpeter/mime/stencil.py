@@ -1,0 +1,135 @@
+"""What edits did to one HTML text, done again to others that have the same tags and style sheets.
+
+Mail to many is often made from one template, with other words, links and pictures in each.  Which styles an element
+gets depends on tags and style sheets alone, so what was found out for one text holds for all of them.
+
+Why that is safe: two texts with the same key are cut into the same tokens at the same places in their order, and all
+that is not in the key stands between tokens, or is the value of one of :data:`_FREE`.  Neither says anything about
+elements, as long as no selector asks for attributes, which a sheet without ``[`` cannot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from smtpeter.mime.outline import TOKEN
+
+Edit = tuple[int, int, str]
+
+_SPLIT = re.compile(f"({TOKEN.pattern})")
+_FREE = re.compile(r"(?<=\s)(href|src|alt|title|width|height)=\"([^\"\0]*+)\"")
+_STYLE = re.compile(r"\0(?:(<style[\s/>])|(</style[\s/>]))", re.IGNORECASE)
+_TEMPLATE_MARKS = ("{{", "{%", "<%", "<?", "*|", "%%", "[[", "${")
+
+
+class Cut(NamedTuple):
+    """A text in pieces: text, token, text, ... text; and what it has in common with others that get the same edits."""
+
+    pieces: list[str]
+    key: str
+
+
+class Stencil(NamedTuple):
+    """New pieces by their places; those of tokens with free values are in parts, between which the values stand."""
+
+    whole: Mapping[int, str]
+    parted: Mapping[int, tuple[str, ...]]
+
+
+def cut(text: str) -> Cut | None:
+    """None where it is not clear what a text has in common with others: with template tags, for example."""
+    if "\0" in text or any(mark in text for mark in _TEMPLATE_MARKS):
+        return None
+    pieces = _SPLIT.split(text)
+    tokens = "\0" + "\0".join(pieces[1::2])
+    sheets: list[str] = []
+    place = begin = -1
+    position = 0
+    for match in _STYLE.finditer(tokens):
+        place += tokens.count("\0", position, match.end())
+        position = match.end()
+        if match[1] and begin < 0:
+            begin = place
+        elif match[2] and begin >= 0:
+            sheets += pieces[2 * begin + 2 : 2 * place + 1 : 2]
+            begin = -1
+    if begin >= 0:
+        return None  # a sheet without an end is none
+    if not any("[" in sheet for sheet in sheets):
+        tokens = _FREE.sub(r'\1=""', tokens)
+    return Cut(pieces, "\0".join((tokens, "", *sheets)))
+
+
+def make_stencil(made: Cut, edits: Sequence[Edit]) -> Stencil | None:
+    """What these edits, in order, do to the text that was cut; None where they do not fit into its pieces."""
+    pieces = made.pieces
+    ends = list(accumulate(map(len, pieces)))
+    whole: dict[int, str] = {}
+    parted: dict[int, tuple[str, ...]] = {}
+    free = '=""' in made.key
+    number = 0
+    for start, end, new in edits:
+        while ends[number] <= start:
+            number += 1
+        last = number
+        while ends[last] < end:
+            last += 1
+        if last > number:  # all of a style element goes
+            begin = ends[number] - len(pieces[number])
+            if new or start != begin or end != ends[last]:
+                return None
+            whole |= dict.fromkeys(range(number, last + 1), "")
+            continue
+        piece = pieces[number]
+        offset = ends[number] - len(piece)
+        if number % 2 and free and _FREE.search(piece):
+            if number in parted:
+                return None
+            parts = _part(piece, start - offset, end - offset, new)
+            if parts is None:
+                return None
+            parted[number] = parts
+        else:
+            # Several edits of one piece: from behind, so that offsets hold, they would have to come; so count on.
+            before = whole.get(number, piece)
+            shift = len(before) - len(piece)
+            whole[number] = before[: start - offset + shift] + new + before[end - offset + shift :]
+    return Stencil(whole, parted)
+
+
+def _part(token: str, start: int, end: int, new: str) -> tuple[str, ...] | None:
+    """An edited token, cut at its free values."""
+    parts: list[str] = []
+    done = 0
+    for match in _FREE.finditer(token):
+        first, last = match.span(2)
+        if start < last and end > first:
+            return None
+        parts.append(_with(token, done, first, start, end, new))
+        done = last
+    parts.append(_with(token, done, len(token), start, end, new))
+    return tuple(parts)
+
+
+def _with(token: str, begin: int, finish: int, start: int, end: int, new: str) -> str:
+    """``token[begin:finish]`` with the edit, if it is there."""
+    if begin <= start and end <= finish:
+        return token[begin:start] + new + token[end:finish]
+    return token[begin:finish]
+
+
+def apply(stencil: Stencil, made: Cut) -> str:
+    """The same edits for another text with the same key."""
+    pieces = made.pieces.copy()
+    for number, piece in stencil.whole.items():
+        pieces[number] = piece
+    for number, parts in stencil.parted.items():
+        values = [value for _, value in _FREE.findall(pieces[number])]
+        out = [parts[0]]
+        for value, part in zip(values, parts[1:], strict=True):
+            out += (value, part)
+        pieces[number] = "".join(out)
+    return "".join(pieces)
