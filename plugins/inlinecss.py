@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from sys import getsizeof
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from zope.interface import implementer
 
@@ -33,11 +33,17 @@ from smtpeter.api import (
     IPreparingFeature,
     Option,
     Options,
+    Stencil,
     TooComplex,
+    apply_stencil,
+    cut_html,
     inline_styles,
+    make_stencil,
     parse_size,
     switched_on,
 )
+
+T = TypeVar("T")
 
 NAME = "inlinecss"
 _CACHE = 32_000_000  # octets, in each worker process
@@ -92,33 +98,30 @@ _ENGINES: dict[str, tuple[Callable[[], InliningEngine], Bounds]] = {
 }
 
 
-class Cache:
-    """The results for texts that were last seen, as long as they do not take more than ``room`` octets together."""
+class Cache(Generic[T]):
+    """What was last found out, by texts, as long as it does not take more than ``room`` octets together."""
 
     def __init__(self, room: int) -> None:
         self.octets = 0
         self._room = room
-        self._results: OrderedDict[str, Inlined] = OrderedDict()
+        self._results: OrderedDict[str, tuple[T, int]] = OrderedDict()
 
-    def get(self, text: str) -> Inlined | None:
-        """What is known of a text."""
-        if (result := self._results.get(text)) is not None:
-            self._results.move_to_end(text)
-        return result
+    def get(self, text: str) -> T | None:
+        """What is known for a text."""
+        if (kept := self._results.get(text)) is None:
+            return None
+        self._results.move_to_end(text)
+        return kept[0]
 
-    def put(self, text: str, result: Inlined) -> None:
-        """Remember a result, and forget the oldest where there is no room."""
-        size = _octets(text, result)
-        if size > self._room or text in self._results:
+    def put(self, text: str, result: T, octets: int) -> None:
+        """Remember a result of this size, and forget the oldest where there is no room."""
+        octets += getsizeof(text) + 500
+        if octets > self._room or text in self._results:
             return
-        self._results[text] = result
-        self.octets += size
+        self._results[text] = result, octets
+        self.octets += octets
         while self.octets > self._room:
-            self.octets -= _octets(*self._results.popitem(last=False))
-
-
-def _octets(text: str, result: Inlined) -> int:
-    return getsizeof(text) + getsizeof(result.text) + 500
+            self.octets -= self._results.popitem(last=False)[1][1]
 
 
 @implementer(IPreparingFeature)
@@ -127,10 +130,11 @@ class InlineCss:
 
     on_failure = FailurePolicy.SEND
 
-    def __init__(self, engine: str, cache: Cache) -> None:
+    def __init__(self, engine: str, room: int) -> None:
         self._load, self._bounds = _ENGINES[engine]
         self._engine: InliningEngine | None = None
-        self._cache = cache
+        self._results: Cache[Inlined] = Cache(room // 2)
+        self._stencils: Cache[tuple[Stencil, tuple[str, ...]]] = Cache(room // 2)
 
     def wants(self, options: Options) -> bool:
         """See the interface."""
@@ -154,16 +158,33 @@ class InlineCss:
 
     def inlined(self, text: str) -> Inlined:
         """A text with its style sheets inlined.  All messages with the same text have one result."""
-        result = self._cache.get(text)
+        result = self._results.get(text)
         if result is None:
-            if self._engine is None:
-                self._engine = self._load()
-            try:
-                result = inline_styles(text, self._engine, self._bounds)
-            except (TooComplex, RecursionError) as error:
-                result = Inlined(text, (f"style sheets not inlined, too complex: {error}",))
-            self._cache.put(text, result)
+            result = self._made_like_others(text)._replace(edits=())
+            self._results.put(text, result, getsizeof(result.text))
         return result
+
+    def _made_like_others(self, text: str) -> Inlined:
+        """As it was found out for another text with the same tags and sheets, if there was one."""
+        pieces = cut_html(text)
+        if pieces is None:
+            return self._made(text)
+        known = self._stencils.get(pieces.key)
+        if known is not None:
+            return Inlined(apply_stencil(known[0], pieces), known[1])
+        result = self._made(text)
+        stencil = make_stencil(pieces, result.edits)
+        if stencil is not None:
+            self._stencils.put(pieces.key, (stencil, result.notes), 2 * stencil.size)
+        return result
+
+    def _made(self, text: str) -> Inlined:
+        if self._engine is None:
+            self._engine = self._load()
+        try:
+            return inline_styles(text, self._engine, self._bounds)
+        except (TooComplex, RecursionError) as error:
+            return Inlined(text, (f"style sheets not inlined, too complex: {error}",))
 
 
 @implementer(IFeaturePlugin)
@@ -189,7 +210,7 @@ class InlineCssPlugin:
             room = parse_size(section.get("cache", _CACHE))
         except ValueError as error:
             raise ConfigError(f"features.{NAME}.cache: {error}") from None
-        return InlineCss(engine, Cache(room))
+        return InlineCss(engine, room)
 
 
 plugin = InlineCssPlugin()

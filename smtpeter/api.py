@@ -21,6 +21,7 @@ from smtpeter.interfaces import (
 )
 from smtpeter.mime.html import Link, find_body_end, find_links, visible_text
 from smtpeter.mime.inlining import Bounds, Inlined, InliningEngine, TooComplex, inline_styles
+from smtpeter.mime.stencil import Stencil, apply_stencil, cut_html, make_stencil
 from smtpeter.model.event import EventKind
 from smtpeter.model.feature import (
     NOT_FOUND,
@@ -68,12 +69,16 @@ __all__ = [
     "Refusal",
     "ReturnPath",
     "Slot",
+    "Stencil",
     "TooComplex",
     "WebRequest",
     "WebResponse",
+    "apply_stencil",
+    "cut_html",
     "find_body_end",
     "find_links",
     "inline_styles",
+    "make_stencil",
     "parse_size",
     "switched_on",
     "visible_text",

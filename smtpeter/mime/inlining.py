@@ -52,10 +52,11 @@ class Bounds(NamedTuple):
 
 
 class Inlined(NamedTuple):
-    """The text, and what is to be said about it."""
+    """The text, and what is to be said about it; ``edits`` is what was done to get it: (start, end, new), in order."""
 
     text: str
     notes: tuple[str, ...]
+    edits: tuple[tuple[int, int, str], ...] = ()
 
 
 def inline_styles(text: str, engine: InliningEngine, bounds: Bounds) -> Inlined:
@@ -82,8 +83,18 @@ def inline_styles(text: str, engine: InliningEngine, bounds: Bounds) -> Inlined:
         if cascade.selectors > bounds.selectors or cascade.work > bounds.work:
             raise TooComplex(f"it has {cascade.selectors:,} selectors for {len(outline.sources):,} tags")
         styles = engine(_skeleton(outline, cascade), cascade.marks())
-        text = _Edits(text, outline, cascade, bounds.growth).made(styles)
+        edits = _Edits(text, outline, cascade, bounds.growth).made(styles)
+        return Inlined(_apply(edits, text), tuple(notes), tuple(edits))
     return Inlined(text, tuple(notes))
+
+
+def _apply(edits: list[_Edit], text: str) -> str:
+    out: list[str] = []
+    done = 0
+    for start, end, new in edits:
+        out += (text[done:start], new)
+        done = end
+    return "".join((*out, text[done:]))
 
 
 def _add(cascade: Cascade, style: StyleElement, number: int, text: str, covered: str) -> str:
@@ -169,20 +180,14 @@ class _Edits:
         self._matched: set[int] = set()
         self._hidden = vocabulary(outline.hidden)
 
-    def made(self, styles: Mapping[int, str]) -> str:
-        """The text with all edits made.  ``styles`` is what the engine says about each element."""
+    def made(self, styles: Mapping[int, str]) -> list[_Edit]:
+        """All edits, in order.  ``styles`` is what the engine says about each element."""
         edits = [*self._in_tags(styles)]
         stronger = self._to_strengthen()
         for number, style in enumerate(self._outline.styles):
             rules = [rule for rule in self._cascade.rules if rule.sheet == number]
             edits += self._in_sheet(style, rules, stronger.get(number, []))
-        edits.sort()
-        out: list[str] = []
-        done = 0
-        for start, end, new in edits:
-            out += (self._text[done:start], new)
-            done = end
-        return "".join((*out, self._text[done:]))
+        return sorted(edits)
 
     def _in_tags(self, styles: Mapping[int, str]) -> Iterator[_Edit]:
         sources, starts = self._outline.sources, self._outline.starts

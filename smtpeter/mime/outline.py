@@ -23,6 +23,8 @@ _TOKEN = re.compile(
     rf"{_TAG}|(?P<unclosed></?[a-zA-Z](?s:.*))"
     r"|<!--(?:-?>|[^-]*+(?:-(?!-!?>)[^-]*+)*+(?:--!?>|\Z))|<[!?/][^>]*+(?:>|\Z)"
 )
+CUT = re.compile("(" + _TOKEN.pattern.replace("?P<unclosed>", "?:") + ")")
+"""With its ``split`` a text becomes text, token, text, token, ... text."""
 _FIND_TAG = re.compile(_TAG)
 _TAG_NAME = re.compile(r"</?([a-zA-Z][^\s/>]*)")
 _ATTRIBUTE = re.compile(r"([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s>\"'][^\s>]*+))?+)?+")

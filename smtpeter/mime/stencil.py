@@ -5,7 +5,7 @@ gets depends on tags and style sheets alone, so what was found out for one text 
 
 Why that is safe: two texts with the same key are cut into the same tokens at the same places in their order, and all
 that is not in the key stands between tokens, or is the value of one of :data:`_FREE`.  Neither says anything about
-elements, as long as no selector asks for attributes, which a sheet without ``[`` cannot.
+elements, as long as no selector asks for such values.
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from smtpeter.mime.outline import TOKEN
+from smtpeter.mime.outline import CUT
 
 Edit = tuple[int, int, str]
 
-_SPLIT = re.compile(f"({TOKEN.pattern})")
-_FREE = re.compile(r"(?<=\s)(href|src|alt|title|width|height)=\"([^\"\0]*+)\"")
+# Cheap to search for: what it begins with is looked at last.
+_FREE = re.compile(r'="(?:(?<= href=")|(?<= src=")|(?<= alt="))([^"\0]*+)"')
 _STYLE = re.compile(r"\0(?:(<style[\s/>])|(</style[\s/>]))", re.IGNORECASE)
-_TEMPLATE_MARKS = ("{{", "{%", "<%", "<?", "*|", "%%", "[[", "${")
+_ASKING = re.compile(r"\[[^\]]{0,200}?(?:\\|href|src|alt)", re.IGNORECASE)  # a selector, for one of these
+_TEMPLATE_MARKS = ("{", "%%", "[[", "*|", "<%")  # in what stands between tokens
 
 
 class Cut(NamedTuple):
-    """A text in pieces: text, token, text, ... text; and what it has in common with others that get the same edits."""
+    """A text in pieces: text, token, text, ... text; and what it has in common with others that get the same edits.
+
+    ``free``: values of :data:`_FREE` are not in the key.
+    """
 
     pieces: list[str]
     key: str
+    free: bool
 
 
 class Stencil(NamedTuple):
@@ -38,13 +43,19 @@ class Stencil(NamedTuple):
     whole: Mapping[int, str]
     parted: Mapping[int, tuple[str, ...]]
 
+    @property
+    def size(self) -> int:
+        """How many characters it has, about."""
+        return sum(map(len, self.whole.values())) + sum(len(part) for parts in self.parted.values() for part in parts)
 
-def cut(text: str) -> Cut | None:
+
+def cut_html(text: str) -> Cut | None:
     """None where it is not clear what a text has in common with others: with template tags, for example."""
-    if "\0" in text or any(mark in text for mark in _TEMPLATE_MARKS):
+    if "\0" in text:
         return None
-    pieces = _SPLIT.split(text)
+    pieces = CUT.split(text)
     tokens = "\0" + "\0".join(pieces[1::2])
+    between = pieces[::2]
     sheets: list[str] = []
     place = begin = -1
     position = 0
@@ -54,13 +65,16 @@ def cut(text: str) -> Cut | None:
         if match[1] and begin < 0:
             begin = place
         elif match[2] and begin >= 0:
-            sheets += pieces[2 * begin + 2 : 2 * place + 1 : 2]
+            sheets += between[begin + 1 : place + 1]
+            between[begin + 1 : place + 1] = [""] * (place - begin)
             begin = -1
-    if begin >= 0:
-        return None  # a sheet without an end is none
-    if not any("[" in sheet for sheet in sheets):
-        tokens = _FREE.sub(r'\1=""', tokens)
-    return Cut(pieces, "\0".join((tokens, "", *sheets)))
+    rest = "".join(between)
+    if begin >= 0 or any(mark in rest for mark in _TEMPLATE_MARKS):
+        return None
+    free = not any(_ASKING.search(sheet) for sheet in sheets)
+    if free:
+        tokens = _FREE.sub('=""', tokens)
+    return Cut(pieces, "\0".join((tokens, "", *sheets)), free)
 
 
 def make_stencil(made: Cut, edits: Sequence[Edit]) -> Stencil | None:
@@ -69,7 +83,6 @@ def make_stencil(made: Cut, edits: Sequence[Edit]) -> Stencil | None:
     ends = list(accumulate(map(len, pieces)))
     whole: dict[int, str] = {}
     parted: dict[int, tuple[str, ...]] = {}
-    free = '=""' in made.key
     number = 0
     for start, end, new in edits:
         while ends[number] <= start:
@@ -85,7 +98,7 @@ def make_stencil(made: Cut, edits: Sequence[Edit]) -> Stencil | None:
             continue
         piece = pieces[number]
         offset = ends[number] - len(piece)
-        if number % 2 and free and _FREE.search(piece):
+        if number % 2 and made.free and _FREE.search(piece):
             if number in parted:
                 return None
             parts = _part(piece, start - offset, end - offset, new)
@@ -93,7 +106,6 @@ def make_stencil(made: Cut, edits: Sequence[Edit]) -> Stencil | None:
                 return None
             parted[number] = parts
         else:
-            # Several edits of one piece: from behind, so that offsets hold, they would have to come; so count on.
             before = whole.get(number, piece)
             shift = len(before) - len(piece)
             whole[number] = before[: start - offset + shift] + new + before[end - offset + shift :]
@@ -105,7 +117,7 @@ def _part(token: str, start: int, end: int, new: str) -> tuple[str, ...] | None:
     parts: list[str] = []
     done = 0
     for match in _FREE.finditer(token):
-        first, last = match.span(2)
+        first, last = match.span(1)
         if start < last and end > first:
             return None
         parts.append(_with(token, done, first, start, end, new))
@@ -121,15 +133,14 @@ def _with(token: str, begin: int, finish: int, start: int, end: int, new: str) -
     return token[begin:finish]
 
 
-def apply(stencil: Stencil, made: Cut) -> str:
+def apply_stencil(stencil: Stencil, made: Cut) -> str:
     """The same edits for another text with the same key."""
     pieces = made.pieces.copy()
     for number, piece in stencil.whole.items():
         pieces[number] = piece
     for number, parts in stencil.parted.items():
-        values = [value for _, value in _FREE.findall(pieces[number])]
         out = [parts[0]]
-        for value, part in zip(values, parts[1:], strict=True):
+        for value, part in zip(_FREE.findall(pieces[number]), parts[1:], strict=True):
             out += (value, part)
         pieces[number] = "".join(out)
     return "".join(pieces)

@@ -375,10 +375,10 @@ def test_one_result_serves_all_messages_with_the_same_text(monkeypatch) -> None:
     calls = []
     engine = inlinecss.premailer()
     feature._engine = lambda html, css: calls.append(html) or engine(html, css)
-    texts = [f"<style>p{{color:red}}</style><p>{number}" for number in (1, 2)]
+    texts = [f"<style>p{{color:red}}</style><p>{number}" for number in (1, "{{ 2 }}")]
     results = [feature.inlined(text) for text in texts * 3]
     assert len(calls) == 2
-    assert [result.text for result in results[:2]] == [f'<p style="color:red">{number}' for number in (1, 2)]
+    assert [result.text for result in results[:2]] == [f'<p style="color:red">{number}' for number in (1, "{{ 2 }}")]
     assert results[:2] == results[2:4] == results[4:]
 
 
@@ -386,7 +386,7 @@ def test_the_cache_is_bounded() -> None:
     cache = inlinecss.Cache(10_000)
     for number in range(1000):
         text = f"{number:04d}" * 200
-        cache.put(text, Inlined(text + "x", ()))
+        cache.put(text, Inlined(text + "x", ()), 2 * len(text))
         assert cache.octets <= 10_000
     assert cache.get("0999" * 200) == Inlined("0999" * 200 + "x", ())
     assert cache.get("0000" * 200) is None
@@ -394,11 +394,11 @@ def test_the_cache_is_bounded() -> None:
     kept = [f"{number:04d}" * 200 for number in range(1000) if cache.get(f"{number:04d}" * 200)]
     assert len(kept) > 2
     cache.get(kept[0])
-    cache.put("new" * 200, Inlined("new" * 200, ()))
+    cache.put("new" * 200, Inlined("new" * 200, ()), 1000)
     assert cache.get(kept[0]) is not None and cache.get(kept[1]) is None
 
 
 def test_what_does_not_fit_is_not_cached() -> None:
     cache = inlinecss.Cache(1000)
-    cache.put("x" * 2000, Inlined("y", ()))
+    cache.put("x" * 2000, Inlined("y", ()), 1)
     assert cache.octets == 0 and cache.get("x" * 2000) is None
