@@ -199,7 +199,8 @@ def serve_ours(peer: str, directory: Path, ids: list[str], now: float) -> None:
     tracking = Tracking(clock)
     tracking.open({plugin.name: plugin.configure({}, services)})
     site = make_site(lambda: None, metrics, (), tracking, loop)
-    factory: Any = site if peer == "twisted.web" else FrontFactory(site, tracking, clock, loop, eager=EagerTransport)
+    front = FrontFactory(site, tracking, clock, loop, eager=EagerTransport, is_behind=recorder.is_behind)
+    factory: Any = site if peer == "twisted.web" else front
 
     async def begin() -> None:
         recipients = tuple(Recipient(f"{number}@example.net", "example.net") for number in range(RECIPIENTS))

@@ -48,9 +48,7 @@ class TrackBouncesPlugin:
     """How it is found."""
 
     name = NAME
-    options = (
-        Option(NAME, "returned mail comes to us, is recorded, and goes on to the sender", aliases=("bouncetracking",)),
-    )
+    options = (Option(NAME, "the reverse-path becomes ours, one for each recipient", aliases=("bouncetracking",)),)
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
 

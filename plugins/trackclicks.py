@@ -41,6 +41,7 @@ from smtpeter.api import (
     Slot,
     WebRequest,
     WebResponse,
+    canonical_host,
     switched_on,
 )
 
@@ -151,7 +152,7 @@ class _Work:
     def edit(self, leaf: IEditableLeaf, places: Iterable[Place], url: str) -> None:
         """Change addresses in a leaf; ``url`` is how ours begin there."""
         if not leaf.takes_slots:
-            self._left[f"charset {leaf.encoding}"] += sum(1 for _ in places)
+            self._left["charset not a superset of ASCII"] += sum(1 for _ in places)
             return
         begin = url.encode()
         protected = leaf.protected
@@ -268,18 +269,10 @@ def _host(url: bytes) -> str:
 
 def _domains(host: str) -> Iterator[str]:
     """A host's domain, and those above it."""
-    host = _ascii(host)
+    host = canonical_host(host)
     while host:
         yield host
         host = host.partition(".")[2]
-
-
-def _ascii(host: str) -> str:
-    """A host with A-labels, where it has to and can have them."""
-    try:
-        return host if host.isascii() else host.encode("idna").decode("ascii")
-    except UnicodeError:
-        return host
 
 
 @implementer(IFeaturePlugin)
@@ -301,7 +294,7 @@ class TrackClicksPlugin:
             raise ConfigError(f'features.{NAME}.exclude: is no list of domains (try ["example.com"])')
         if not isinstance(text, bool):
             raise ConfigError(f"features.{NAME}.text: has to be true or false")
-        return TrackClicks(services, [_ascii(domain.lower().strip(".")) for domain in exclude], text)
+        return TrackClicks(services, [canonical_host(domain.strip(".")) for domain in exclude], text)
 
 
 plugin = TrackClicksPlugin()

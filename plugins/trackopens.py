@@ -65,7 +65,7 @@ class TrackOpens:
             context.note(f"opens not tracked: {message.closed or 'no HTML'}")
             return
         if not leaf.takes_slots:
-            context.note(f"opens not tracked: charset {leaf.encoding}")
+            context.note("opens not tracked: its charset is not a superset of ASCII")
             return
         destination = self._links.destination(context.submission, context.account, b"")
         place = find_body_end(leaf.octets)

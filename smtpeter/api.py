@@ -35,6 +35,7 @@ from smtpeter.model.feature import (
     WebRequest,
     WebResponse,
 )
+from smtpeter.model.hosts import canonical_host
 from smtpeter.quantities import parse_size
 from smtpeter.seals import TOKEN_LENGTH, Found, LinkSeal, ReturnPath
 
@@ -74,6 +75,7 @@ __all__ = [
     "WebRequest",
     "WebResponse",
     "apply_stencil",
+    "canonical_host",
     "cut_html",
     "find_body_end",
     "find_links",

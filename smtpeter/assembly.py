@@ -73,6 +73,7 @@ class Assembly:
             entropy=os.urandom,
             lifetime=delivery.expire,
             in_thread=in_thread,
+            submission=store.queue.submission,
         )
 
     def scheduler(self) -> Scheduler:

@@ -159,10 +159,11 @@ class IQueueStore(Interface):
         False where it was claimed again meanwhile."""
 
     def fail_prepare(submission: str, attempt: int, settlement: SettledJob) -> Deferred[bool]:
-        """It cannot be prepared, ever: its waiting recipients end as these settlements say.  False as above."""
+        """It cannot be prepared: its waiting recipients end, or are held, as these settlements say.  False as above."""
 
     def oldest_unprepared() -> Deferred[float | None]:
-        """When the submission came in that has waited longest to be prepared for the first time; None: none waits."""
+        """When the submission came in that has waited longest for its first attempt to be prepared to come to an end;
+        None: none waits."""
 
     def renew(submission: str, lease: int, lease_until: float) -> Deferred[bool]:
         """Prolong a job's lease; False where it is no longer ours."""

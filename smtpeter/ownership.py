@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import smtpeter
 from smtpeter.errors import ConfigError
 from smtpeter.settings import Settings
 
@@ -66,6 +68,20 @@ def refuse_what_is_closed(settings: Settings) -> None:
             helps = f"chown -R {me}: {data_dir}" if path.is_relative_to(data_dir) else f"chown {me}: {path}"
             owner = user_name(status.st_uid)
             raise ConfigError(f"{path} belongs to {owner}, and the server, as the user {me}, cannot use it: {helps}")
+    refuse_closed_python()
+
+
+def refuse_closed_python() -> None:
+    """Refuse a Python, or an smtpeter, that root has imported from and this user cannot: the next import would fail.
+
+    :raises ConfigError: one line.
+    """
+    for path in (sys.executable, os.__file__, smtpeter.__file__):
+        if not os.access(path, os.R_OK, effective_ids=True):
+            raise ConfigError(
+                f"the user {user_name(os.geteuid())} cannot read {os.path.realpath(path)}, which is a part of the "
+                "server: install Python and smtpeter outside of home directories"
+            )
 
 
 def _files_of_the_server(settings: Settings) -> Iterator[Path]:

@@ -12,6 +12,7 @@ import binascii
 import hmac
 from base64 import b32decode, b32encode, urlsafe_b64encode
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from smtpeter.model.ids import pack_submission_id, unpack_submission_id
@@ -22,6 +23,7 @@ _TOKEN_MAC = 14
 _NUMBER = 4
 _HEAD = 16 + 4  # the submission's id and the account's number
 _LONGEST = 8192  # characters of a destination
+_REMEMBERED = 4096  # destinations that are not opened anew each time
 # Of the three characters that only the other alphabet has, each becomes one that neither has.
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _PATH = "b-"  # what a return address begins with
@@ -49,6 +51,8 @@ class LinkSeal:
         self.current = current
         self._key = key
         self._macs: dict[str, tuple[hmac.HMAC, hmac.HMAC]] = {}
+        # All recipients of a message share a few destinations; one that is forged is an error, and not remembered.
+        self._opened = lru_cache(_REMEMBERED)(self._open)
 
     def destination(self, submission: str, account: int | None, payload: bytes) -> str:
         """The part that all recipients share; letters, digits, ``-``, ``_`` and one dot."""
@@ -64,25 +68,33 @@ class LinkSeal:
 
     def read(self, token: str, destination: str) -> Found | None:
         """What the two parts of a link hold; None unless both are exactly what was made here."""
-        key_id, _, sealed = destination.partition(".")
-        if len(token) != TOKEN_LENGTH or len(sealed) > _LONGEST:
+        if len(token) != TOKEN_LENGTH or len(destination) > _LONGEST:
             return None
         try:
-            for_destinations, for_tokens = self._keyed(key_id)
-            data, name = _decode(sealed), _decode(token)
+            for_tokens, submission, account, payload = self._opened(destination)
+            octets = _decode(token)
         except (KeyError, ValueError):
             return None
-        if len(data) < _HEAD + _DESTINATION_MAC:
-            return None
-        data, mac = data[:-_DESTINATION_MAC], data[-_DESTINATION_MAC:]
-        if not hmac.compare_digest(_mac(for_destinations, data)[:_DESTINATION_MAC], mac):
-            return None
-        submission = unpack_submission_id(data[:16])
-        name, mac = name[:_NUMBER], name[_NUMBER:]
+        name, mac = octets[:_NUMBER], octets[_NUMBER:]
         if not hmac.compare_digest(_mac(for_tokens, submission.encode("ascii") + name)[:_TOKEN_MAC], mac):
             return None
+        return Found(submission, int.from_bytes(name, "big"), account, payload)
+
+    def _open(self, destination: str) -> tuple[hmac.HMAC, str, int | None, bytes]:
+        """The beginning of a token's MAC, the submission, the account and the payload.
+
+        :raises KeyError: where there is no such key.
+        :raises ValueError: where it was not made here.
+        """
+        key_id, _, sealed = destination.partition(".")
+        for_destinations, for_tokens = self._keyed(key_id)
+        octets = _decode(sealed)
+        data, mac = octets[:-_DESTINATION_MAC], octets[-_DESTINATION_MAC:]
+        genuine = hmac.compare_digest(_mac(for_destinations, data)[:_DESTINATION_MAC], mac)
+        if len(data) < _HEAD or not genuine:
+            raise ValueError("not made here")
         account = int.from_bytes(data[16:_HEAD], "big")
-        return Found(submission, int.from_bytes(name, "big"), account or None, data[_HEAD:])
+        return for_tokens, unpack_submission_id(data[:16]), account or None, data[_HEAD:]
 
     def _keyed(self, key_id: str) -> tuple[hmac.HMAC, hmac.HMAC]:
         """The beginnings of MACs for destinations and for tokens; to begin anew each time would cost twice the time.

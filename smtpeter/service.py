@@ -127,7 +127,7 @@ class Gateway(Service):
         """Answer over HTTP: /healthz tells that we are starting, and so does what features will serve."""
         settings = self._settings.web
         self._tracking = Tracking(self._clock, settings.trusted_proxies)
-        self._doors["http"].inner = FrontFactory(
+        self._front = FrontFactory(
             make_site(self._trouble, self._metrics, settings.metrics_allow, self._tracking, self._reactor),
             self._tracking,
             self._clock,
@@ -135,6 +135,7 @@ class Gateway(Service):
             settings.trusted_proxies,
             EagerTransport,
         )
+        self._doors["http"].inner = self._front
 
     def _look_at_privileges(self) -> None:
         """By now we are whom twistd was told to become: can that user go on with what others have made?"""
@@ -213,6 +214,7 @@ class Gateway(Service):
         self._directory = Directory(store.accounts, clock)
         self._sessions = Sessions(settings.limits.connections, settings.limits.connections_per_address)
         self._recorder = Recorder(store.journal, self._metrics, reactor)
+        self._front.is_behind = self._recorder.is_behind
         self._blocks = Blocks(store.blocks, store.accounts, reactor)
         self._catalog = self._configure_features(keys)
         assembly = Assembly(

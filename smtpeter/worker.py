@@ -20,6 +20,7 @@ from smtpeter.features.pipeline import Result, describe, give_up, prepare
 from smtpeter.features.progress import Progress
 from smtpeter.features.services import FeatureServices
 from smtpeter.features.setup import Setup
+from smtpeter.interfaces import IPreparingFeature
 from smtpeter.model.feature import FailurePolicy
 from smtpeter.store.outside import Outside, open_outside
 
@@ -34,7 +35,7 @@ GROWTH = 100 * 1024 * 1024
 
 _READ = 64 * 1024
 _KINDS = {FailurePolicy.DEFER: AnswerKind.DEFER, FailurePolicy.FAIL: AnswerKind.FAIL}
-_GONE = "the stored message is damaged or gone"
+_GONE = "The stored message is damaged or gone; it is not sent"
 
 
 class Channel:
@@ -71,6 +72,9 @@ class Worker:
         self._store = store
         self._watch = watch
         self._fillers = frozenset(each.name for each in catalog.features if catalog.personalizing(each.name))
+        self._all = tuple(
+            (each.name, each.feature) for each in catalog.features if IPreparingFeature.providedBy(each.feature)
+        )
         self._done = 0
         self._had = memory().get("VmRSS", 0)
 
@@ -93,7 +97,7 @@ class Worker:
         try:
             features = self._catalog.preparing(task.options)
         except Exception as error:
-            features = ()
+            features = self._all  # whoever it is may be the strictest of them
             task = task._replace(without={"": f"a feature does not know whether it is wanted: {describe(error)}"})
         try:
             if "" in task.without:
@@ -109,9 +113,10 @@ class Worker:
             return Answer(number, AnswerKind.PREPARED, kept, result.slots, result.data), self._hurt(result)
         except StorageUnavailable as error:
             return Answer(number, AnswerKind.STORAGE, reason=str(error)), ""
-        except (ContentCorrupt, KeyError):
-            # Delivery finds it in the same state, and holds its recipients.
-            return Answer(number, AnswerKind.PREPARED, data={"features": "", "description": _GONE}), ""
+        except (ContentCorrupt, KeyError) as error:
+            print(f"submission={task.submission} {describe(error)}", file=sys.stderr, flush=True)
+            # Whether delivery would find it in the same state, nobody knows: it must not go unprepared.
+            return Answer(number, AnswerKind.DAMAGED, reason=_GONE), ""
 
     def _hurt(self, result: Result) -> str:
         if self._watch.cut_off:

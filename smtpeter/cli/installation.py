@@ -16,7 +16,7 @@ from smtpeter.demo import ensure_demo
 from smtpeter.features.catalog import Catalog, Findings, configure, find_features
 from smtpeter.features.services import services_of
 from smtpeter.interfaces import IClock
-from smtpeter.ownership import acting_as_owner
+from smtpeter.ownership import acting_as_owner, refuse_closed_python
 from smtpeter.settings import DEFAULT_FILE, Settings, demo_settings, load
 from smtpeter.store.opening import Store, open_for_command, result_of
 
@@ -85,6 +85,7 @@ class Installation:
         """
         settings = self.settings
         with acting_as_owner(settings.data_dir):
+            refuse_closed_python()
             make_directory(settings.data_dir)
             keys = self.keys
             store = open_for_command(settings.store.url, settings.data_dir, self.clock)

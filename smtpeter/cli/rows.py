@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -60,6 +60,16 @@ def print_rows(rows: Sequence[MessageRow], as_json: bool) -> None:
     )
 
 
+def _told(entry: JournalEntry) -> Iterator[tuple[str, Any]]:
+    """An event's data for people: of the headers of a request, which are many, the program that made it."""
+    for name, value in entry.data.items():
+        if name == "headers" and isinstance(value, str):
+            programs = (field.partition(": ") for field in value.split("\n"))
+            yield from ((field, program) for field, _, program in programs if field == "user-agent")
+        else:
+            yield name, value
+
+
 def print_message(row: MessageRow, events: Sequence[JournalEntry]) -> None:
     """One recipient with its timeline."""
     state = f"{row.state}, {counted(row.attempts, 'attempt')}"
@@ -80,5 +90,5 @@ def print_message(row: MessageRow, events: Sequence[JournalEntry]) -> None:
     if events:
         click.echo()
     for entry in events:
-        data = ", ".join(f"{name}: {value}" for name, value in entry.data.items() if value not in ("", None))
+        data = ", ".join(f"{name}: {value}" for name, value in _told(entry) if value not in ("", None))
         click.echo(f"{format_time(entry.time)}  {entry.kind:<10}{visible(data)}".rstrip())

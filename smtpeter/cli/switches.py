@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from smtpeter.cli.installation import Installation
 from smtpeter.errors import NotPossible
-from smtpeter.features.options import read_value
+from smtpeter.features.options import OptionTable, read_value
 from smtpeter.model.feature import Option, OptionKind, option_key
 
 
@@ -51,6 +51,9 @@ def _find(name: str, installation: Installation) -> Option:
     table = installation.features.options
     option = table.find(name)
     if option is None:
+        disabled = installation.features.disabled
+        if OptionTable(each for feature in disabled for each in feature.plugin.options).find(name) is not None:
+            raise NotPossible(f"the feature {name!r} is switched off for all, by [features] disabled")
         known = ", ".join(option.name for option in table)
         raise NotPossible(f"there is no feature {name!r} here" + (f" (there are: {known})" if known else ""))
     return option

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import click
 
 from smtpeter.cli.arguments import address, domain_key
@@ -10,9 +12,9 @@ from smtpeter.cli.printing import json_option, print_done, print_json, print_tab
 from smtpeter.errors import NotPossible
 from smtpeter.model.event import format_time
 from smtpeter.model.feature import BlockKind
+from smtpeter.model.hosts import canonical_host
 from smtpeter.model.ids import parse_id
 from smtpeter.store.opening import Store, result_of
-from smtpeter.web.blocks import canonical_domain
 
 
 @click.group()
@@ -22,8 +24,19 @@ def tracking() -> None:
 
 def _domain(value: str) -> str:
     """A domain, or an IP address, as links are compared with it: a type for click."""
-    domain = canonical_domain(value)
+    if "/" in value:
+        host = _host_of(value)
+        hint = f"; its domain is {host}" if host else ""
+        raise click.BadParameter(f"{value[:100]!r} is not a domain{hint}")
+    domain = canonical_host(value)
     return domain if ":" in domain or domain[:1].isdecimal() else domain_key(domain)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _submission(value: str) -> str:

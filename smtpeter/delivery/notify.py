@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ class FailureNotifier:
     """Makes one report for all recipients of a job that failed together.
 
     ``entropy`` gives so many random octets; ``lifetime`` is how long (seconds) delivery of a report is tried;
-    ``in_thread`` calls what takes too long for the reactor's thread.
+    ``in_thread`` calls what takes too long for the reactor's thread; ``submission`` finds what was taken in.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class FailureNotifier:
         entropy: Callable[[int], bytes],
         lifetime: float,
         in_thread: Callable[[Callable[[], bytes]], Deferred[Any]],
+        submission: Callable[[str], Awaitable[Submission]],
     ) -> None:
         self._hostname = hostname
         self._content = content
         self._entropy = entropy
         self._lifetime = lifetime
         self._in_thread = in_thread
+        self._submission = submission
 
     async def report(self, job: Job, failed: Sequence[Conclusion], now: float) -> Submission | None:
         """The report to enqueue with the outcomes, None where nobody wants one.
@@ -97,8 +99,11 @@ class FailureNotifier:
         )
 
     async def _read_original(self, job: Job) -> bytes:
+        content = job.content
         try:
-            return await self._content.read(job.submission, job.content)
+            if content.prepared:  # its sender never saw that, and its slots are nobody's
+                content = (await self._submission(job.submission)).content
+            return await self._content.read(job.submission, content)
         except (ContentCorrupt, KeyError, StorageUnavailable):
             return b""  # the report is worth more than what it returns
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from smtpeter import plugins
 from smtpeter.errors import ConfigError
 from smtpeter.interfaces import IFeaturePlugin
+from smtpeter.ownership import user_name
 
 
 class CatalogError(ConfigError):
@@ -81,9 +82,17 @@ def _distrust(path: Path) -> Iterator[str]:
     elif not os.access(path, os.R_OK | os.X_OK, effective_ids=True):
         yield f"features.paths: {path} cannot be read by this user"
     else:
+        trusted = (0, os.geteuid())
         for each in (path, *sorted(path.rglob("*"))):
-            if each.exists() and each.stat().st_mode & 0o022:
+            if not each.exists():
+                continue
+            status = each.stat()
+            if status.st_mode & 0o022:
                 yield f"features.paths: {each} can be changed by group or others: chmod go-w {each}"
+            if status.st_uid not in trusted:
+                yield f"features.paths: {each} can be changed by {user_name(status.st_uid)}: chown root {each}"
+            if each != path and each.is_symlink() and each.is_dir():
+                yield f"features.paths: {each} leads to another directory, which is not looked into: put a copy there"
 
 
 def _specs(directories: Sequence[str], problems: list[str]) -> Iterator[ModuleSpec]:

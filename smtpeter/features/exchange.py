@@ -7,6 +7,7 @@ Neither side believes the other to be well: a worker has read a stranger's mail.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from typing import Any, NamedTuple
 from smtpeter.features.frames import BadFrame
 from smtpeter.model.feature import PlacedSlot, Slot
 from smtpeter.model.submission import Content
+
+_DIGEST = 32  # octets
+_FILE = re.compile("[0-9a-f]{32}")
 
 
 class Task(NamedTuple):
@@ -56,13 +60,14 @@ class AnswerKind(StrEnum):
     """What came of a task.
 
     PREPARED: what it is to be sent as, or that it goes as it came.  DEFER and FAIL: a feature failed whose policy that
-    is.  STORAGE: the store cannot be used now.
+    is.  STORAGE: the store cannot be used now.  DAMAGED: what it has cannot be used, and must not be sent.
     """
 
     PREPARED = "prepared"
     DEFER = "defer"
     FAIL = "fail"
     STORAGE = "storage"
+    DAMAGED = "damaged"
 
 
 class Answer(NamedTuple):
@@ -108,13 +113,29 @@ class Answer(NamedTuple):
             kinds = [Slot(str(feature), str(key), int(length)) for feature, key, length in fields.pop("kinds")]
             slots = tuple([PlacedSlot(int(offset), kinds[kind]) for kind, offset in fields.pop("slots")])
             if fields["content"] is not None:
-                size, digest, file = fields.pop("content")
-                data = octets if file is None else None
-                fields["content"] = Content(size, bytes.fromhex(digest), data, file, prepared=True)
+                size, digest, file = fields["content"]
+                fields["content"] = _read_content(size, digest, file, octets)
             fields["kind"] = AnswerKind(fields["kind"])
-            return Answer(slots=slots, **fields)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            answer = Answer(slots=slots, **fields)
+            told = (answer.reason, answer.worn, *answer.data.keys(), *answer.data.values())
+            if not isinstance(answer.number, int) or not all(isinstance(each, str) for each in told):
+                raise ValueError("a value of another type")
+            return answer
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
             raise BadFrame(f"no answer: {type(error).__name__}") from error
+
+
+def _read_content(size: Any, digest: str, file: Any, octets: bytes) -> Content:
+    """What was made.  The file is one of ours: its name becomes part of a path, and it is removed one day.
+
+    :raises ValueError: where it cannot be that.
+    """
+    content = Content(size, bytes.fromhex(digest), octets if file is None else None, file, prepared=True)
+    if not isinstance(size, int) or size < 0 or len(content.digest) != _DIGEST:
+        raise ValueError("no content")
+    if file is not None and not _FILE.fullmatch(file):
+        raise ValueError("no file of ours")
+    return content
 
 
 READY = b"ready"

@@ -157,7 +157,7 @@ class WorkerPool:
         if answer.worn:
             self._log.info("a worker is replaced: {reason}", event="workers", reason=answer.worn)
             self._take_back(tasks)
-        worker.expect(bool(tasks))
+        worker.expect(bool(tasks) or worker.is_leaving)  # its end, too, has to come
         pending.answered.callback(answer)
         self._feed()
         return True

@@ -19,6 +19,7 @@ from smtpeter.features.exchange import Answer, AnswerKind, Task
 from smtpeter.features.process import WorkerDied
 from smtpeter.features.settling import Postponed, PreparedSettler, Refused, Report
 from smtpeter.interfaces import IClock, IMetrics, IQueueStore
+from smtpeter.model.delivery import RecipientState
 from smtpeter.model.feature import Prepared, Unprepared
 
 CLAIM = 64
@@ -126,7 +127,10 @@ class Preparer(Service):
     async def _stop(self) -> None:
         # What is claimed and not begun, or not ended, is nobody's at the next start.
         self._ready.clear()
-        await self._workers.stop()
+        try:
+            await self._workers.stop().addTimeout(STOP_TIMEOUT, self._timers)
+        except (TimeoutError, CancelledError):  # one that waits for a disk that hangs cannot even be killed
+            self._log.warn("stopped with workers that do not end", event="stop")
         try:
             await self._settler.drain().addTimeout(STOP_TIMEOUT, self._timers)
         except (TimeoutError, CancelledError):
@@ -223,13 +227,17 @@ class Preparer(Service):
             case AnswerKind.DEFER:
                 self._postpone(claim, answer.reason)
             case AnswerKind.FAIL:
-                self._refuse(claim, answer.reason, expired=False)
+                self._refuse(claim, answer.reason, RecipientState.FAILED)
+            case AnswerKind.DAMAGED:
+                self._log.error("content: submission={submission} is held: {reason}", event="content",
+                                submission=claim.submission, reason=answer.reason)  # fmt: skip
+                self._settler.add(Refused(claim, answer.reason, RecipientState.HELD))
 
     def _postpone(self, claim: Unprepared, reason: str) -> None:
         now = self._clock.time()
         until = now + self._policy.wait(claim.attempt - 1, self._random())
         if until > claim.expires:
-            self._refuse(claim, reason, expired=True)
+            self._refuse(claim, reason, RecipientState.EXPIRED)
             return
         self._log.warn("submission={submission} is prepared again later: {reason}", event="prepare",
                        submission=claim.submission, reason=reason)  # fmt: skip
@@ -237,10 +245,10 @@ class Preparer(Service):
         self._settler.add(Postponed(claim.submission, claim.attempt, until, reason))
         self._set_alarm(min(POLL, until - now))
 
-    def _refuse(self, claim: Unprepared, reason: str, *, expired: bool) -> None:
+    def _refuse(self, claim: Unprepared, reason: str, state: RecipientState) -> None:
         self._log.error("submission={submission} cannot be prepared and fails: {reason}", event="prepare",
                         submission=claim.submission, reason=reason)  # fmt: skip
-        self._settler.add(Refused(claim, reason, expired))
+        self._settler.add(Refused(claim, reason, state))
 
     def _died(self, failure: Failure, message: _Message) -> None:
         """Once may be an accident; then whatever was at work is left out."""
@@ -251,9 +259,8 @@ class Preparer(Service):
         self._log.error("submission={submission} feature={feature}: {reason}", event="prepare",
                         submission=claim.submission, feature=died.feature or "none", reason=died.reason)  # fmt: skip
         message.deaths[died.feature] += 1
-        if "" in message.without:  # it was not even looked at
-            data = {"features": "", "description": f"{died.reason}; sent as it came"}
-            self._settler.add(Prepared(claim.submission, claim.attempt, None, (), data))
+        if "" in message.without:  # it was not even looked at, so nobody has said what its features' policy is
+            self._postpone(claim, died.reason)
             return
         if message.deaths[died.feature] >= DEATHS:
             message.without[died.feature] = died.reason

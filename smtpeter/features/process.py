@@ -117,7 +117,7 @@ class WorkerProcess(ProcessProtocol):
         self._process.write(frame(task.encode()))
 
     def expect(self, more: bool) -> None:
-        """It has answered; whether there is more for it to do."""
+        """It has answered; whether there is more for it to do, and be it to end."""
         self._stop_timer()
         if more:
             self._expect_within(self._deadline)

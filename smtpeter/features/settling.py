@@ -44,11 +44,12 @@ class Postponed(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """It cannot be prepared, ever; ``expired``: not in the time that it had."""
+    """It cannot be prepared; ``state`` is what becomes of its recipients: FAILED, EXPIRED, or HELD for somebody to
+    look at."""
 
     message: Unprepared
     reason: str
-    expired: bool
+    state: RecipientState
 
     @property
     def submission(self) -> str:
@@ -195,7 +196,7 @@ class PreparedSettler:
                        event="fenced", count=count)  # fmt: skip
 
     async def _refuse(self, end: Refused) -> None:
-        """End its recipients that still wait, and tell its sender."""
+        """End, or hold, its recipients that still wait, and tell its sender of what has ended."""
         message, now = end.message, self._clock.time()
         submission = await self._queue.submission(message.submission)
         rows = await self._queue.select(
@@ -203,7 +204,7 @@ class PreparedSettler:
         )
         job = _as_job(message, submission, {row.number for row in rows})
         conclusions = [_conclude(recipient, end, now) for recipient in job.recipients]
-        notification = await self._notify(job, conclusions, now)
+        notification = None if end.state is RecipientState.HELD else await self._notify(job, conclusions, now)
         settled = SettledJob(
             message.submission,
             message.attempt,
@@ -262,7 +263,10 @@ def _as_job(message: Unprepared, submission: Submission, numbers: set[int]) -> J
 
 
 def _conclude(recipient: LeasedRecipient, end: Refused, now: float) -> Conclusion:
-    state = RecipientState.EXPIRED if end.expired else RecipientState.FAILED
+    if end.state is RecipientState.HELD:
+        held = Event(EventKind.HELD, now, {"description": end.reason})
+        outcome = Outcome(OutcomeKind.HOLD, 0, "4.3.0", end.reason)
+        return Conclusion(recipient, outcome, Settlement(recipient.number, end.state, 0, now, held))
     outcome = Outcome(OutcomeKind.FAILED, 554, "5.3.0", end.reason, stage="prepare")
     data = {
         "attempt": 0,
@@ -272,8 +276,8 @@ def _conclude(recipient: LeasedRecipient, end: Refused, now: float) -> Conclusio
         "status": outcome.enhanced,
         "description": outcome.text,
         "state": outcome.stage,
-        "type": state.value,
+        "type": end.state.value,
     }
     return Conclusion(
-        recipient, outcome, Settlement(recipient.number, state, 0, now, Event(EventKind.FAILURE, now, data))
+        recipient, outcome, Settlement(recipient.number, end.state, 0, now, Event(EventKind.FAILURE, now, data))
     )

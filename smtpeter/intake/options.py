@@ -56,7 +56,7 @@ def read_controls(controls: Iterable[tuple[str, bytes]], now: float, features: I
         elif key == "maxdelivertime":
             expires = _read_time("MaxDeliverTime", value)
         elif key == "send_at":
-            due = _read_time("Send_At", value)
+            due = _read_time("Send-At", value)
         elif key == "images":
             if decode_field(value).lower() != "default":
                 raise Refusal(554, "5.6.0", f"X-SMTPeter-{name}: only default is possible here")
@@ -66,11 +66,11 @@ def read_controls(controls: Iterable[tuple[str, bytes]], now: float, features: I
             except ValueError as error:
                 raise Refusal(554, "5.6.0", f"X-SMTPeter-{name}: {error}") from None
     if due is not None and due > now + LONGEST_WAIT:
-        raise Refusal(554, "5.6.0", "X-SMTPeter-Send_At: this time is more than 366 days ahead")
+        raise Refusal(554, "5.6.0", "X-SMTPeter-Send-At: this time is more than 366 days ahead")
     if expires is not None and expires <= now:
         raise Refusal(554, "5.6.0", "X-SMTPeter-MaxDeliverTime: this time is over")
     if expires is not None and due is not None and expires <= due:
-        raise Refusal(554, "5.6.0", "X-SMTPeter-MaxDeliverTime: this time is not after X-SMTPeter-Send_At")
+        raise Refusal(554, "5.6.0", "X-SMTPeter-MaxDeliverTime: this time is not after X-SMTPeter-Send-At")
     return Asked(tags, due if due is not None and due > now else None, expires, asked)
 
 

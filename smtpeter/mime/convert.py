@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import string
-from binascii import a2b_qp, b2a_base64, b2a_qp
+from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterator, Sequence
 
 from smtpeter.mime.structure import IDENTITIES, SEALED, Part, delimiters_around, is_message, scan
-from smtpeter.mime.transfer import LINE_LIMIT, WIDTH, has_long_line, put_encoding, wrap
+from smtpeter.mime.transfer import LINE_LIMIT, WIDTH, decode_quoted, has_long_line, put_encoding, wrap
 
 _Edit = tuple[int, int, list[bytes]]  # what is to be put in place of content[start:end]
 
@@ -110,7 +110,7 @@ def _encode_leaf(content: bytes, part: Part, delimiters: frozenset[bytes]) -> tu
     if composite:
         return "", None  # RFC 2046 section 5.2.1: no encoding may be put on it
     if part.encoding == "quoted-printable":
-        octets = b"".join(map(a2b_qp, _quoted_pieces(content, part.body, part.end)))
+        octets = b"".join(map(decode_quoted, _quoted_pieces(content, part.body, part.end)))
         start, end = 0, len(octets)
     elif part.encoding in IDENTITIES:
         octets, start, end = content, part.body, part.end

@@ -39,6 +39,7 @@ _PRINTABLE = re.compile(r"[ -~]*")
 # What may stand before the first field: a line of mbox, and lines that would continue a field.
 _BEFORE_FIELDS = re.compile(rb"(?:>?From [^\r\n]*\r\n)?(?:[ \t][^\r\n]*(?:\r\n|\Z))*+")
 _DKIM_DOMAIN = re.compile(rb"(?:^|;)[ \t]*+d[ \t]*+=[ \t]*+([^;\s]++)")
+_BETWEEN_WORDS = re.compile(rb"\([^()]*+\)|[ \t]++")
 _AUTHOR_DOMAIN = re.compile(rb"@[ \t]*+([^\s()<>\[\],;:@\"]++)")
 
 
@@ -69,6 +70,8 @@ class EditableMessage:
     def _why_closed(self) -> str:
         if not self._parts:
             return "too complex"
+        if any(_is_ambiguous(self._parts, part) for part in self._parts if part.boundary):
+            return "ambiguous"
         type = self._parts[0].type
         if type in SEALED:
             return "signed" if type == "multipart/signed" or self._is_signed_data() else "encrypted"
@@ -92,7 +95,9 @@ class EditableMessage:
         signers = {_domain(match[1]) for match in signatures if match}
         if not signers:
             return False
-        authors = {match[1] for value in self._values(b"from") for match in _AUTHOR_DOMAIN.finditer(value)}
+        fields = self._values(b"from")
+        fields += [_BETWEEN_WORDS.sub(b"", value) for value in fields]  # RFC 5322 section 4.4 has: a@ example (x) . com
+        authors = {match[1] for value in fields for match in _AUTHOR_DOMAIN.finditer(value)}
         return any(
             not signers.isdisjoint(_with_parents(author)) or any(signer.endswith(b"." + author) for signer in signers)
             for author in map(_domain, authors)
@@ -298,6 +303,12 @@ def _is_file(part: Part, fields: Mapping[bytes, bytes], given: Mapping[bytes, by
     if not part.type.startswith("text/"):
         return False
     return bool(parameter(given, b"name") or parameter(content_parameters(disposition), b"filename"))
+
+
+def _is_ambiguous(parts: Sequence[Part], part: Part) -> bool:
+    """Whether a multipart has a delimiter that one around it has too: readers differ in what then is signed."""
+    delimiters = delimiters_around(parts, part)
+    return part.boundary in delimiters or part.boundary + b"--" in delimiters
 
 
 # --- domains ----------------------------------------------------------------------------------------------------------

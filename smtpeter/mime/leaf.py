@@ -27,7 +27,7 @@ from smtpeter.model.feature import Slot
 
 Edit = tuple[int, int, Sequence[bytes | Slot]]
 
-_PGP = re.compile(rb"^-----BEGIN PGP ", re.M)
+_PGP = re.compile(rb"(?:^|>)[ \t]*+-----BEGIN PGP ", re.M)  # at the beginning of a line, also for readers of HTML
 _NOT_SHOWN = re.compile(r"[^!-~]")
 _RAW_FACTOR = 4  # a transfer encoding makes text at most this much larger, as a rule
 

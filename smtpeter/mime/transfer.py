@@ -19,6 +19,7 @@ _BLANK_END = re.compile(rb"^([^\r\n]{74})(=20|=09)(?=\r\n)", re.M)
 _BEFORE_LF = re.compile(rb"^([^\r\n]{75})([^\r\n]=)(?=\r\n)", re.M)
 _DASHED_LINE = re.compile(rb"^--[^\r\n]*", re.M)
 _HYPHENS_A_LINE = 24
+_PIECE = 65_536  # octets
 
 
 def has_long_line(content: bytes, start: int = 0, end: int | None = None) -> bool:
@@ -56,10 +57,35 @@ def decode(raw: bytes, encoding: str) -> bytes:
     if encoding in IDENTITIES:
         return raw
     if encoding == "quoted-printable":
-        return a2b_qp(raw)
+        return decode_quoted(raw.rstrip(b" \t"))
     if encoding == "base64":
         return a2b_base64(raw.translate(None, b"\r\n\t "), strict_mode=True)
     raise ValueError("unknown transfer encoding")
+
+
+def decode_quoted(raw: bytes) -> bytes:
+    """Whole lines of quoted-printable, decoded.
+
+    White space at the end of a line does not count, since it was added on the way; behind a soft line break it would
+    make text of that (RFC 2045 section 6.7).  What is no quoted-printable means itself.
+    """
+    if b" \r\n" in raw or b"\t\r\n" in raw:
+        raw = _without_blank_ends(raw)
+    if b"==" in raw:
+        # Python's decoder would swallow one.  The second time is for those that a pair has left beside the next pair.
+        raw = raw.replace(b"==", b"=3D=").replace(b"==", b"=3D=")
+    return a2b_qp(raw)
+
+
+def _without_blank_ends(text: bytes) -> bytes:
+    """A few lines at a time: as a list all of them would be many times as large."""
+    kept, start = bytearray(), 0
+    while start < len(text):
+        end = text.find(b"\n", start + _PIECE) + 1 or len(text)
+        *lines, rest = text[start:end].split(b"\r\n")
+        kept += b"\r\n".join([*[line.rstrip(b" \t") for line in lines], rest])
+        start = end
+    return bytes(kept)
 
 
 def encode_base64(octets: bytes) -> bytes:
@@ -102,7 +128,7 @@ def encode_quoted(pieces: Sequence[bytes], delimiters: tuple[bytes, ...]) -> tup
             text = b"=\r\n" + text
         if not is_last:
             if text and not text.endswith(b"\n"):
-                text += b"=\r\n"
+                text = _soft_break(text)
             text += b"".join([b"=%02X" % octet for octet in piece[len(piece) - tail :]])
         encoded.append(text)
         length += len(text)
@@ -118,6 +144,15 @@ def _encode_text(text: bytes, is_tidy: bool) -> bytes:
     if b"\n" not in text:
         return encoded.replace(b"\n", b"\r\n")
     return encoded if is_tidy else _BLANK_END.sub(rb"\1=\r\n\2", encoded)
+
+
+def _soft_break(text: bytes) -> bytes:
+    """Encoded text with a soft line break behind it.  A last line may be full; then its last character goes on to one
+    of its own."""
+    if len(text) - text.rfind(b"\n") - 1 < WIDTH:
+        return text + b"=\r\n"
+    last = 3 if text[-3:-2] == b"=" else 1
+    return b"%b=\r\n%b=\r\n" % (text[:-last], text[-last:])
 
 
 def _escape_line(line: bytes, delimiters: tuple[bytes, ...]) -> bytes:

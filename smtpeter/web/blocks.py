@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
-import idna
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -15,39 +11,10 @@ from twisted.logger import Logger
 from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IAccountStore, IBlockStore
 from smtpeter.model.feature import BlockKind
+from smtpeter.model.hosts import canonical_host
 
 RETRY = 1.0
 """Seconds after which a store that failed is asked again."""
-
-_LONGEST = 1000  # characters of a name that is looked at closely; none that works has more than 253
-
-
-def canonical_domain(host: str) -> str:
-    """One spelling for all that mean the same host to a browser: A-labels in lower case, IPv4 addresses dotted."""
-    host = unquote(host).strip().lower().rstrip(".")
-    if not host.isascii() and len(host) <= _LONGEST:
-        host = _a_labels(host)
-    if host.startswith("[") or ":" in host:
-        try:
-            return str(ipaddress.IPv6Address(host.strip("[]")))
-        except ValueError:
-            return host
-    try:
-        # Whoever is blocked by an address must not come back by 0x7f.1 or 2130706433.
-        return str(ipaddress.IPv4Address(socket.inet_aton(host))) if host[:1].isdecimal() else host
-    except (OSError, ValueError):
-        return host
-
-
-def _a_labels(host: str) -> str:
-    try:
-        return idna.encode(host, uts46=True).decode("ascii")
-    except (idna.IDNAError, UnicodeError):
-        pass
-    try:
-        return host.encode("idna").decode("ascii")  # names that only the older standard has, like those of emoji
-    except UnicodeError:
-        return host
 
 
 class _Lists(NamedTuple):
@@ -80,7 +47,7 @@ class Blocks:
         accounts, submissions, domains = self._lists
         if account in accounts or submission in submissions:
             return True
-        return bool(domains) and bool(domain) and _is_below(canonical_domain(domain), domains)
+        return bool(domains) and bool(domain) and _is_below(canonical_host(domain), domains)
 
     def generation_changed(self) -> None:
         """Something in the store is no longer as it was: read the list."""
@@ -151,7 +118,7 @@ class Blocks:
             elif block.kind is BlockKind.SUBMISSION:
                 submissions.add(block.value)
             else:
-                domains.add(canonical_domain(block.value))
+                domains.add(canonical_host(block.value))
         return _Lists(frozenset(accounts), frozenset(submissions), frozenset(domains))
 
 

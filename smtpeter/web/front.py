@@ -25,6 +25,9 @@ TIMEOUT = 60.0
 TURN = 50
 """Requests of one connection that are answered before others have their turn."""
 
+REST = 0.05
+"""Seconds for which a connection is not read while more comes than can be recorded."""
+
 READ_SIZE = 16 * 1024
 CONNECTIONS = 5000
 CONNECTIONS_PER_ADDRESS = 200
@@ -34,7 +37,7 @@ class FrontFactory(Factory):
     """Makes a :class:`Front` for each connection, with ``site`` behind it.
 
     ``eager`` may wrap a TCP transport into one that sends at once.  ``trusted_proxies`` may have as many connections as
-    there are; every other address has its limit.
+    there are; every other address has its limit.  While ``is_behind`` says so, requests wait.
     """
 
     noisy = False
@@ -47,11 +50,13 @@ class FrontFactory(Factory):
         timers: Any,
         trusted_proxies: Sequence[Network] = (),
         eager: Callable[[Any], Any] = lambda transport: transport,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self.site = site
         self.tracking = tracking
         self.timers = timers
         self.eager = eager
+        self.is_behind = is_behind
         self._clock = clock
         self._trusted = trusted_proxies
         self._connections: Counter[str] = Counter()
@@ -152,6 +157,9 @@ class Front(Protocol):
 
     def _work(self) -> None:
         """Answer what can be answered, with one write."""
+        if self._front.is_behind():
+            self._pause(REST)
+            return
         octets, start = self._unread, 0
         answers: list[bytes] = []
         request: object = None
@@ -171,7 +179,7 @@ class Front(Protocol):
             if request.close:
                 self._close()
             elif self._unread:
-                self._pause_for_others()
+                self._pause(0)
         elif request is HARD and not self._choked:
             self._hand_over()
 
@@ -197,11 +205,12 @@ class Front(Protocol):
 
     # --- not more at once than others, and the client, can bear ---
 
-    def _pause_for_others(self) -> None:
+    def _pause(self, seconds: float) -> None:
+        """Read nothing and answer nothing for a while; others have their turn."""
         transport: Any = self.transport
         transport.pauseProducing()
         if not self._choked:
-            self._later = self._front.timers.callLater(0, self._go_on)
+            self._later = self._front.timers.callLater(seconds, self._go_on)
 
     def _go_on(self) -> None:
         self._later = None

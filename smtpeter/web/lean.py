@@ -20,10 +20,11 @@ LONGEST = 8192
 
 MOST_FIELDS = 100
 
-_HEAD = re.compile(
-    rb"(GET|HEAD) (/t/[!-~]*+) HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)++)\r\n"
-)
+BLOCKS = 1000
+"""Different blocks of fields that are remembered: programs of one kind send the same octets each time."""
+
+_LINE = re.compile(rb"(GET|HEAD) (/t/[!-~]*+) HTTP/1\.1\r\n")
+_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)++\r\n")
 _FIELD = re.compile(rb"([^:\r]++):[ \t]*+([^\r]*+)\r\n")  # of what is known to be fields
 _BEGINNINGS = (b"GET /t/", b"HEAD /t/")
 
@@ -58,26 +59,35 @@ class Request(NamedTuple):
 
 def read_request(octets: bytes, start: int) -> Request | _Hard | None:
     """The request that begins at ``start``; None where more of it has to come."""
-    match = _HEAD.match(octets, start)
-    if match is None:
+    line = _LINE.match(octets, start)
+    # The line's own end counts as the first half of an empty line: then there are no fields.
+    found = -1 if line is None else octets.find(b"\r\n\r\n", line.end() - 2)
+    if line is None or found < 0:
         return None if _may_become_simple(octets, start) else HARD
-    method, target, block = match.groups()
-    end = match.end()
-    fields = tuple([(name.lower(), value) for name, value in _FIELD.findall(block)])
-    if b" \r" in block or b"\t\r" in block:
-        fields = tuple([(name, value.rstrip(b" \t")) for name, value in fields])
-    names = [name for name, _ in fields]
-    if end - start > LONGEST or len(fields) > MOST_FIELDS:
+    end = found + 4
+    if end - start > LONGEST:
         return HARD
-    if names.count(b"host") != 1 or not _HARD_NAMES.isdisjoint(names):
+    block = _read_block(octets[line.end() : end])
+    if block is HARD:
         return HARD
-    close = False
-    if b"connection" in names:
-        words = [value.lower() for name, value in fields if name == b"connection"]
-        if words not in ([b"keep-alive"], [b"close"]):
-            return HARD
-        close = words == [b"close"]
+    fields, close = block
+    method, target = line.groups()
     return Request(method, target, fields, close, end)
+
+
+@lru_cache(BLOCKS)
+def _read_block(block: bytes) -> tuple[tuple[tuple[bytes, bytes], ...], bool] | _Hard:
+    """The fields of a block, which has the empty line behind it, and whether the connection ends after it."""
+    if not _BLOCK.fullmatch(block):
+        return HARD
+    fields = tuple([(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(block)])
+    names = [name for name, _ in fields]
+    if len(fields) > MOST_FIELDS or names.count(b"host") != 1 or not _HARD_NAMES.isdisjoint(names):
+        return HARD
+    words = [value.lower() for name, value in fields if name == b"connection"]
+    if words not in ([], [b"keep-alive"], [b"close"]):
+        return HARD
+    return fields, words == [b"close"]
 
 
 def _may_become_simple(octets: bytes, start: int) -> bool:

@@ -52,7 +52,7 @@ _PROXIES = (
 _PROGRAMS = (
     # What crawlers and previews call themselves
     "bot", "crawl", "spider", "slurp", "preview", "externalhit", "facebookcatalog", "whatsapp", "embedly",
-    "ia_archiver",
+    "ia_archiver", "+http", "meta-external", "fetcher", "lighthouse", "synthetic", "uptime",
     "validator", "linkcheck", "urlcheck", "scanner", "google-safety", "google-read-aloud", "googleother", "pingdom",
     # Scanners of mail
     "barracuda", "mimecast", "proofpoint", "symantec", "messagelabs", "fireeye", "trellix", "trendmicro", "trend micro",
@@ -67,8 +67,13 @@ _PROGRAMS = (
 )  # fmt: skip
 """Parts of what programs say of themselves in ``User-Agent``, in lower case."""
 
-_NO_BOTS = ("cubot",)
-"""Names of telephones that look like such a part."""
+_PEOPLE = (
+    "cubot", "superlite", "htc ruby", "htc_ruby", "bitdefendersafepay", "firephp", "libwww-fm",
+)  # fmt: skip
+"""Names of telephones and browsers, and of what people add to them, that look like such a part."""
+
+_AGENT = 1000
+"""Octets of ``User-Agent`` that are looked at."""
 
 _FETCHES_ALL_IMAGES = "mozilla/5.0"
 """All that Apple's privacy proxy says: it fetches the images of each message, whether somebody reads it or not."""
@@ -77,7 +82,7 @@ _FETCHES_ALL_IMAGES = "mozilla/5.0"
 def reasons_of_request(kind: EventKind, method: str, fields: Sequence[tuple[bytes, bytes]]) -> tuple[str, ...]:
     """What a request tells by itself; names of ``fields`` are in lower case."""
     given = dict(fields)
-    reasons = _reasons_of_agent(kind, given.get(b"user-agent", b""))
+    reasons = _reasons_of_agent(kind, given.get(b"user-agent", b"")[:_AGENT])
     ahead = not _PURPOSES.isdisjoint(given) and any(
         word in value.lower() for name, value in fields if name in _PURPOSES for word in _AHEAD
     )
@@ -95,13 +100,13 @@ def reasons_of_time(time: float, delivered: float | None) -> tuple[str, ...]:
 
 @lru_cache(4096)
 def _reasons_of_agent(kind: EventKind, agent: bytes) -> tuple[str, ...]:
-    said = agent[:1000].decode("latin-1").strip().lower()
+    said = agent.decode("latin-1").strip().lower()
     if kind is EventKind.OPEN:
         if said == _FETCHES_ALL_IMAGES:
             return (PREFETCH,)
         if any(word in said for word in _PROXIES):
             return (PROXY,)
-    for name in _NO_BOTS:
+    for name in _PEOPLE:
         said = said.replace(name, "")
     if not said or said == _FETCHES_ALL_IMAGES or any(word in said for word in _PROGRAMS):
         return (USER_AGENT,)

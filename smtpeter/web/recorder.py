@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -17,7 +18,10 @@ from smtpeter.model.feature import Happening, WebRequest
 from smtpeter.web.machines import ALL_LINKS, MANY_LINKS, reasons_of_request, reasons_of_time
 
 GATHER = 1.0
-"""Seconds that events are kept at least, and at most twice, so that those of one recipient are seen together."""
+"""Seconds that events are kept at least, so that those of one recipient are seen together."""
+
+STEP = 0.1
+"""Seconds of events that become ready to be written together: the store has a steady flow and no heap each second."""
 
 CHUNK = 500
 """Events in one transaction: whoever brings mail waits behind it."""
@@ -36,12 +40,19 @@ MOST_OF_ONE = 100
 RETRY = 2.0
 """Seconds after which a store that failed is tried again."""
 
+STALL = 2.0
+"""Seconds without anything written after which the store counts as failing, though it has not said so."""
+
 STOP = 10.0
 """Seconds that a store may take in the end; then what is left is lost."""
 
 HEADERS = 4096
 """Octets of a request's fields that are kept."""
 
+REQUESTS = 1000
+"""Different requests of which is remembered what they tell: the fields of one program are the same each time."""
+
+_KINDS = frozenset({EventKind.CLICK, EventKind.OPEN})
 _SECRETS = frozenset({b"cookie", b"authorization", b"proxy-authorization"})
 _CONTROLS = bytes(set(range(32)) - {10}) + b"\x7f"
 _CLEAN = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
@@ -50,38 +61,22 @@ _CLEAN = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 class _Visit:
     """What one recipient did within a second: how many events, and the links, no more of them than have to be known."""
 
-    __slots__ = ("began", "events", "links")
+    __slots__ = ("began", "events", "links", "recipient")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, recipient: tuple[str, int], began: float) -> None:
+        self.recipient = recipient
         self.began = began
         self.events = 0
-        self.links: set[object] = set()
+        self.links: tuple[object, ...] = ()  # a set would be four times as large
 
 
-class _Waiting:
-    """An event that is not written yet."""
+class _Waiting(NamedTuple):
+    """An event that is not written yet.  ``cost`` in octets, as it counts for the capacity."""
 
-    __slots__ = ("cost", "data", "kind", "number", "reasons", "submission", "time", "visit")
-
-    def __init__(
-        self,
-        kind: EventKind,
-        time: float,
-        submission: str,
-        number: int,
-        data: dict[str, Any],
-        reasons: tuple[str, ...],
-        visit: _Visit,
-        cost: int,
-    ) -> None:
-        self.kind = kind
-        self.time = time
-        self.submission = submission
-        self.number = number
-        self.data = data
-        self.reasons = reasons
-        self.visit = visit
-        self.cost = cost
+    happening: Happening
+    reasons: tuple[str, ...]
+    visit: _Visit
+    cost: int
 
 
 class Recorder:
@@ -100,12 +95,13 @@ class Recorder:
         self._capacity = capacity
         self._held = 0  # what is waiting, as it counts for the capacity
         self._fresh: list[_Waiting] = []
-        self._gathered: list[_Waiting] = []
+        self._gathered: deque[tuple[float, list[_Waiting]]] = deque()  # with the times at which they were complete
         self._ready: deque[_Waiting] = deque()
         self._visits: dict[tuple[str, int], _Visit] = {}
         self._tick: IDelayedCall | None = None
         self._again: IDelayedCall | None = None
         self._writers = 0
+        self._progress = 0.0  # when something was written, or nothing was under way
         self._lost = 0
         self._stopped = False
         self._abandoned = False
@@ -115,46 +111,67 @@ class Recorder:
         self, kind: EventKind, submission: str, number: int, data: Mapping[str, Any], request: WebRequest
     ) -> None:
         """See :meth:`smtpeter.interfaces.IFeatureServices.record`."""
-        fields = _text_of(request.headers)
+        if kind not in _KINDS:
+            raise ValueError(f"features record clicks and opens, not {kind!r}")
+        fields, reasons = _told_by(kind, request.method, request.headers)
         cost = EVENT + len(fields)
-        visit = self._visit((submission, number), request.time)
+        time = request.time
+        visit = self._visit((submission, number), time)
         if self._stopped or self._held + cost > self._capacity or visit.events >= MOST_OF_ONE:
             self._lose(1)
             return
         self._held += cost
         visit.events += 1
         if kind is EventKind.CLICK and len(visit.links) < MANY_LINKS:
-            visit.links.add(data.get("destination"))
-        self._fresh.append(
-            _Waiting(
-                kind,
-                request.time,
-                submission,
-                number,
-                {"ip": request.address, "headers": fields, "protocol": "https" if request.secure else "http", **data},
-                reasons_of_request(kind, request.method, request.headers),
-                visit,
-                cost,
-            )
-        )
+            link = data.get("destination")
+            if link not in visit.links:
+                visit.links += (link,)
+        protocol = "https" if request.secure else "http"
+        told = {"ip": request.address, "headers": fields, "protocol": protocol, **data}
+        self._fresh.append(_Waiting(Happening(kind, time, submission, number, told), reasons, visit, cost))
         if self._tick is None:
-            self._tick = self._timers.callLater(GATHER, self._turn_over)
+            self._tick = self._timers.callLater(STEP, self._turn_over)
+
+    def is_behind(self) -> bool:
+        """Whether more comes than the store can write, so that whoever brings it does well to wait a moment.
+
+        Not while the store fails: that may take long, and nobody is to wait for it.
+        """
+        return (
+            self._held > self._capacity * 3 // 4
+            and self._again is None
+            and self._timers.seconds() < self._progress + STALL
+        )
 
     def _visit(self, recipient: tuple[str, int], time: float) -> _Visit:
         visit = self._visits.get(recipient)
         if visit is None or not visit.began <= time < visit.began + GATHER:
-            visit = self._visits[recipient] = _Visit(time)
+            visit = self._visits[recipient] = _Visit(recipient, time)
         return visit
 
     def _turn_over(self) -> None:
         """What was gathered for long enough can be written."""
         self._tick = None
-        self._ready += self._gathered
-        self._gathered, self._fresh = self._fresh, []
+        now = self._timers.seconds()
+        if not self._writers:
+            self._progress = now
+        if self._fresh:
+            self._gathered.append((now, self._fresh))
+            self._fresh = []
+        while self._gathered and self._gathered[0][0] + GATHER <= now:
+            self._make_ready(self._gathered.popleft()[1])
         if self._gathered:
-            self._tick = self._timers.callLater(GATHER, self._turn_over)
-        self._visits = {(each.submission, each.number): each.visit for each in self._gathered}
+            self._tick = self._timers.callLater(STEP, self._turn_over)
+        else:
+            self._visits.clear()
         self._write()
+
+    def _make_ready(self, events: Iterable[_Waiting]) -> None:
+        for event in events:
+            visit = event.visit
+            if self._visits.get(visit.recipient) is visit:
+                del self._visits[visit.recipient]
+            self._ready.append(event)
 
     # --- writing ---
 
@@ -169,11 +186,12 @@ class Recorder:
         while self._ready and self._again is None and not self._abandoned:
             chunk = [self._ready.popleft() for _ in range(min(CHUNK, len(self._ready)))]
             left = await self._written(chunk)
-            self._held -= sum(each.cost for each in chunk[: len(chunk) - len(left)])
+            self._held -= sum([each.cost for each in chunk[: len(chunk) - len(left)]])
             if left:
                 self._ready.extendleft(reversed(left))
                 self._again = self._again or self._timers.callLater(RETRY, self._try_again)
             else:
+                self._progress = self._timers.seconds()
                 self._tell_of_lost()
         self._writers -= 1
         self._look_for_end()
@@ -198,12 +216,8 @@ class Recorder:
         return ()
 
     async def _write_together(self, chunk: Sequence[_Waiting]) -> None:
-        times = await self._journal.delivery_times({(each.submission, each.number) for each in chunk})
-        happenings = [
-            _happening(each, times[each.submission, each.number])
-            for each in chunk
-            if (each.submission, each.number) in times
-        ]
+        times = await self._journal.delivery_times({each.visit.recipient for each in chunk})
+        happenings = [_classified(each, times[each.visit.recipient]) for each in chunk if each.visit.recipient in times]
         if happenings:
             self._metrics.count("events_recorded", await self._journal.record(happenings))
 
@@ -233,8 +247,11 @@ class Recorder:
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
-        self._ready += [*self._gathered, *self._fresh]
-        self._gathered, self._fresh = [], []
+        for _, events in self._gathered:
+            self._ready += events
+        self._ready += self._fresh
+        self._gathered.clear()
+        self._fresh = []
         limit = self._timers.callLater(STOP, self._abandon)
         self._write()
         self._look_for_end()
@@ -258,12 +275,18 @@ class Recorder:
             self._ended.callback(None)
 
 
-def _happening(event: _Waiting, delivered: float | None) -> Happening:
-    reasons = event.reasons + reasons_of_time(event.time, delivered)
-    if event.kind is EventKind.CLICK and len(event.visit.links) >= MANY_LINKS:
+def _classified(event: _Waiting, delivered: float | None) -> Happening:
+    happening = event.happening
+    reasons = event.reasons + reasons_of_time(happening.time, delivered)
+    if happening.kind is EventKind.CLICK and len(event.visit.links) >= MANY_LINKS:
         reasons += (ALL_LINKS,)
-    data = {**event.data, "machine": ";".join(reasons)} if reasons else event.data
-    return Happening(event.kind, event.time, event.submission, event.number, data)
+    return happening._replace(data={**happening.data, "machine": ";".join(reasons)}) if reasons else happening
+
+
+@lru_cache(REQUESTS)
+def _told_by(kind: EventKind, method: str, fields: tuple[tuple[bytes, bytes], ...]) -> tuple[str, tuple[str, ...]]:
+    """A request's fields as text, and the reasons to take it for a machine's."""
+    return _text_of(fields), reasons_of_request(kind, method, fields)
 
 
 def _text_of(fields: Sequence[tuple[bytes, bytes]]) -> str:

@@ -24,5 +24,6 @@ tls_scan           testssl.sh and sslyze find nothing on 465 and STARTTLS       
 =================  ==========================================================================  ===========
 
 ``reference`` is the model of a session, ``vocabulary`` what is said to both, ``reading`` how receivers read, ``wire`` a
-connection in memory.  Kills at random are ``python -m tests.integration.killing --rounds 1000`` (half an hour).
+connection in memory.  Kills at random are ``python -m tests.integration.killing --rounds 1000`` (half an hour), and
+with features, whose workers are killed too, ``python -m tests.integration.killing_featured --seconds 600``.
 """

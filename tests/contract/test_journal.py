@@ -96,6 +96,18 @@ def test_each_of_several_who_record_is_told_what_was_written_of_his(engine: Engi
     assert len(engine.wait(engine.store.journal.of_submission(taken.id, None))) == 11
 
 
+def test_very_many_at_once_are_written_in_their_order(engine: Engine) -> None:
+    taken = enqueue(engine, *[f"{number}@example.org" for number in range(130)])
+    numbers = [*range(130, 0, -1), 131, *range(1, 131)]
+    assert engine.wait(engine.store.journal.record([happened(taken.id, number) for number in numbers])) == 260
+    entries = engine.wait(engine.store.journal.of_submission(taken.id, None))
+    assert [each.number for each in entries if each.kind is EventKind.CLICK] == [
+        each for each in numbers if each <= 130
+    ]
+    found = engine.wait(engine.store.journal.delivery_times([(taken.id, number) for number in numbers]))
+    assert found == {(taken.id, number): None for number in range(1, 131)}
+
+
 def test_what_readers_did_is_forgotten_with_the_mail(engine: Engine) -> None:
     taken = enqueue(engine)
     settle(engine, claim(engine)[0], RecipientState.DELIVERED)

@@ -152,7 +152,7 @@ def test_leases_that_end_are_not_those_of_preparing(engine: Engine) -> None:
     assert claim_incoming(engine, at=START + 59) == []
 
 
-def test_the_oldest_is_the_one_that_was_never_tried(engine: Engine) -> None:
+def test_the_oldest_is_the_one_whose_first_attempt_has_not_come_to_an_end(engine: Engine) -> None:
     oldest = engine.store.queue.oldest_unprepared
     enqueue(engine, time=START - 100)
     assert engine.wait(oldest()) is None
@@ -160,11 +160,22 @@ def test_the_oldest_is_the_one_that_was_never_tried(engine: Engine) -> None:
     unprepared(engine, time=START - 2.5)
     assert engine.wait(oldest()) == START - 5
     (claimed,) = claim_incoming(engine, limit=1)
-    assert engine.wait(oldest()) == START - 2.5
+    assert engine.wait(oldest()) == START - 5
     postpone(engine, claimed, START + 60)
     assert engine.wait(oldest()) == START - 2.5
-    claim_incoming(engine)
+    (other,) = claim_incoming(engine)
+    assert engine.wait(oldest()) == START - 2.5
+    store(engine, made_of(engine, other, b"made"))
     assert engine.wait(oldest()) is None
+    claim_incoming(engine, at=START + 60)
+    assert engine.wait(oldest()) is None
+
+
+def test_mail_that_was_claimed_and_is_never_begun_keeps_others_out(engine: Engine) -> None:
+    """Else nobody would notice that no worker starts, as long as a claim takes all that comes."""
+    unprepared(engine, time=START - 5)
+    claim_incoming(engine)
+    assert engine.wait(engine.store.queue.oldest_unprepared()) == START - 5
 
 
 def test_what_is_held_keeps_nobody_waiting(engine: Engine) -> None:
@@ -369,6 +380,47 @@ def test_what_is_held_after_a_restart_is_still_held(engine: Engine) -> None:
     assert claim_incoming(engine, at=START + 10**6) == []
     assert apply(engine, Verb.RELEASE) == 1
     assert len(claim_incoming(engine)) == 1
+
+
+def test_what_is_held_is_not_counted_as_begun_however_often_the_server_starts(engine: Engine) -> None:
+    """Whose attempts are used up is given to no feature any more."""
+    unprepared(engine)
+    apply(engine, Verb.HOLD)
+    for _ in range(5):
+        engine.reopen()
+        engine.wait(engine.store.queue.recover())
+        assert claim_incoming(engine) == []
+    apply(engine, Verb.RELEASE)
+    (claimed,) = claim_incoming(engine)
+    assert claimed.attempt == 1
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_was_held_when_the_clock_was_looked_at_is_prepared_at_once_when_it_is_released(
+    engine: Engine, begun: bool
+) -> None:
+    unprepared(engine)
+    if begun:
+        claim_incoming(engine)
+    apply(engine, Verb.HOLD)
+    engine.wait(engine.store.queue.bring_forward(START, 3600))
+    assert claim_incoming(engine) == []
+    assert apply(engine, Verb.RELEASE) == 1
+    assert len(claim_incoming(engine)) == 1
+
+
+def test_what_is_damaged_is_held_and_is_prepared_when_it_is_released(engine: Engine) -> None:
+    taken = unprepared(engine, "a@example.net", "b@example.org")
+    (claimed,) = claim_incoming(engine)
+    event = Event(EventKind.HELD, START + 1, {"description": "damaged"})
+    settlements = tuple(Settlement(number, RecipientState.HELD, 0, START, event) for number in (1, 2))
+    held = SettledJob(taken.id, claimed.attempt, settlements)
+    assert engine.wait(engine.store.queue.fail_prepare(taken.id, claimed.attempt, held)) is True
+    assert states(engine, taken) == [RecipientState.HELD] * 2 and kinds(engine, taken, 1)[-1] is EventKind.HELD
+    assert claim_incoming(engine, at=START + 10**6) == [] and waits(engine, taken)
+    apply(engine, Verb.RELEASE)
+    (again,) = claim_incoming(engine)
+    assert again.attempt == 2 and claim(engine) == []
 
 
 def test_what_is_held_while_somebody_prepares_it_is_prepared_and_stays_held(engine: Engine) -> None:

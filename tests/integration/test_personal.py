@@ -162,10 +162,13 @@ def test_a_relay_without_8bitmime_gets_each_copy_in_7_bits(gateway, receiver):
 
 def test_what_we_cannot_deliver_is_told_to_the_submitters_own_reverse_path(gateway, receiver):
     with gateway.connect(gateway.login) as client:
-        id = send(client, SENDER, ["hard@example.net", "ann@example.net"], OPTIONS + MESSAGE, ["ENVID=letter"])
+        id = send(
+            client, SENDER, ["hard@example.net", "ann@example.net"], OPTIONS + MESSAGE, ["ENVID=letter", "RET=FULL"]
+        )
     wait_for(lambda: states(gateway, id) == {"hard@example.net": "failed", "ann@example.net": "delivered"})
     [notice] = wait_for(lambda: receiver.got(SENDER))
     assert b"Final-Recipient: rfc822; hard@example.net" in notice and b"Original-Envelope-Id: letter" in notice
+    assert b"https://www.example.com/story/1?" in notice and b"/t/trackclicks/" not in notice
     [(path, _, _)] = [message for message in receiver.messages if SENDER in message[1]]
     assert path in ("", "<>", None)  # a report about a report would never end
 

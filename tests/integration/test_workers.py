@@ -13,6 +13,7 @@ import pytest
 
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
+from smtpeter.model.listing import Filter, Verb
 from tests.integration.gateway import wait_for
 from tests.integration.workshop import MESSAGE, Loop, Workshop, child_processes
 
@@ -224,3 +225,17 @@ def test_a_server_that_is_killed_takes_its_workers_with_it_and_its_messages_are_
         data, content, _ = workshop.prepared(id)
         assert data["features"] == "waits_once;zz_marks" and was_here(content, "zz_marks")
         assert len(workshop.events(id, "prepared")) == 1
+
+
+def test_what_is_damaged_is_held_and_is_prepared_when_it_was_mended_and_released(make, loop):
+    workshop = make()
+    id = workshop.submit(LARGE, zz_marks=True)
+    (file,) = [path for path in (workshop.directory / "content").rglob("*") if path.is_file()]
+    octets = file.read_bytes()
+    file.write_bytes(octets[:-1] + b"?")
+    assert "damaged" in workshop.wait_for_event(id, "held")["description"]
+    file.write_bytes(octets)
+    queue, now = workshop.store.queue, workshop.clock.time()
+    assert loop.wait_for(queue.apply(Filter(submission=id), Verb.RELEASE, now, 9)) == 1
+    data, content, _ = workshop.prepared(id)
+    assert data["features"] == "zz_marks" and was_here(content, "zz_marks")

@@ -1,8 +1,10 @@
 import os
 import pwd
+import sys
 
 import pytest
 
+import smtpeter
 from smtpeter import ownership
 from smtpeter.errors import ConfigError
 from smtpeter.ownership import acting_as_owner, refuse_what_is_closed, user_name
@@ -81,6 +83,14 @@ def test_what_is_closed_is_named_with_the_command_that_helps(settings, stranger,
         f"{settings.data_dir / name} belongs to {owner}, and the server, as the user 4711, cannot use it: "
         f"chown -R 4711: {settings.data_dir}"
     )
+
+
+@pytest.mark.parametrize("path", [sys.executable, os.__file__, smtpeter.__file__])
+def test_a_python_that_the_user_cannot_read_is_named(settings, monkeypatch, path):
+    """Without this it starts, and ends in the traceback of some import."""
+    monkeypatch.setattr(ownership.os, "access", lambda each, mode, effective_ids: str(each) != path)
+    with pytest.raises(ConfigError, match=f"^the user .* cannot read {os.path.realpath(path)}, "):
+        refuse_what_is_closed(settings)
 
 
 def test_a_way_that_is_closed_is_named(settings, stranger, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,6 +16,9 @@ from smtpeter.model.feature import Happening
 from smtpeter.store.sqlite.rows import DELIVERED, milliseconds, pack_data, seconds, unpack_data
 from smtpeter.store.sqlite.transaction import Combinable
 
+GROUP = 50
+"""Recipients asked for in one statement; where there are fewer, NULL is asked for, which no recipient has."""
+
 _COLUMNS = "cursor, submission, number, kind, time, data"
 _OF_SUBMISSION = f"""
     SELECT {_COLUMNS} FROM event
@@ -25,12 +29,14 @@ _OF_SUBMISSION = f"""
 """
 # A reader's events come after the delivery, so that the first of its kind is soon found.
 _DELIVERED = f"""
-    SELECT CASE WHEN state = {DELIVERED} THEN (
+    WITH wanted (submission, number) AS (VALUES {", ".join(["(?, ?)"] * GROUP)})
+    SELECT wanted.submission, wanted.number, CASE WHEN state = {DELIVERED} THEN (
         SELECT time FROM event
-        WHERE kind <> 'attempt' AND kind = '{EventKind.DELIVERY.value}' AND submission = ?1 AND number = ?2
+        WHERE kind <> 'attempt' AND kind = '{EventKind.DELIVERY.value}'
+            AND submission = wanted.submission AND number = wanted.number
         ORDER BY cursor LIMIT 1
     ) END
-    FROM recipient WHERE submission = ?1 AND number = ?2
+    FROM wanted CROSS JOIN recipient USING (submission, number)
 """
 _RECORD = """
     INSERT INTO event (time, kind, submission, number, data) SELECT ?1, ?2, ?3, ?4, ?5
@@ -78,6 +84,11 @@ class Record(Combinable):
         ]
 
 
+def _filled(recipients: Sequence[tuple[str, int]]) -> list[Any]:
+    """The values for :data:`_DELIVERED`."""
+    return [*chain.from_iterable(recipients), *[None] * (2 * (GROUP - len(recipients)))]
+
+
 @implementer(IEventJournal)
 class EventJournal:
     """See :class:`smtpeter.interfaces.IEventJournal`."""
@@ -92,11 +103,10 @@ class EventJournal:
         wanted = list(recipients)
 
         def read(connection: sqlite3.Connection) -> Mapping[tuple[str, int], float | None]:
-            found = {recipient: connection.execute(_DELIVERED, recipient).fetchone() for recipient in wanted}
             return {
-                recipient: None if row[0] is None else seconds(row[0])
-                for recipient, row in found.items()
-                if row is not None
+                (submission, number): None if time is None else seconds(time)
+                for start in range(0, len(wanted), GROUP)
+                for submission, number, time in connection.execute(_DELIVERED, _filled(wanted[start : start + GROUP]))
             }
 
         return self._executor.read(read)

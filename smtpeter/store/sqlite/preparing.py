@@ -34,7 +34,7 @@ from smtpeter.store.sqlite.rows import (
 from smtpeter.store.sqlite.settle import finish
 from smtpeter.store.sqlite.transaction import Combinable
 
-_NEVER = 2**53
+NEVER = 2**53
 """Milliseconds: due when a recipient is released."""
 
 _FIND = "SELECT submission FROM preparation WHERE due <= ? ORDER BY due, submission LIMIT ?"
@@ -90,9 +90,11 @@ def find_incoming(connection: sqlite3.Connection, now: float, limit: int) -> Seq
 
 def claim_one(connection: sqlite3.Connection, submission: str, now: float, until: float) -> Unprepared | None:
     """Claim a submission; None where nothing of it waits now."""
+    if not waits(connection, submission):  # first, for what is only held must not use up its attempts
+        return None
     at = milliseconds(now)
     attempts = connection.execute(_CLAIM, (max(milliseconds(until), at + 1), submission, at)).fetchall()
-    if not attempts or not waits(connection, submission):
+    if not attempts:
         return None
     row = connection.execute(_READ, (submission,)).fetchone()
     try:
@@ -118,7 +120,7 @@ def waits(connection: sqlite3.Connection, submission: str) -> bool:
     if not states:
         connection.execute(_END, (submission,))
     elif WAITING not in states:
-        connection.execute("UPDATE preparation SET due = ? WHERE submission = ?", (_NEVER, submission))
+        connection.execute("UPDATE preparation SET due = ? WHERE submission = ?", (NEVER, submission))
     return WAITING in states
 
 
@@ -248,16 +250,20 @@ def fail(connection: sqlite3.Connection, submission: str, attempt: int, job: Set
     return True
 
 
-def oldest(connection: sqlite3.Connection) -> float | None:
+def oldest(connection: sqlite3.Connection, now: float) -> float | None:
     """See :meth:`smtpeter.interfaces.IQueueStore.oldest_unprepared`.  What is held does not count."""
-    row = connection.execute(
+    (time,) = connection.execute(
         f"""
-        SELECT time FROM preparation
-        WHERE submission =
-            (SELECT submission FROM preparation WHERE attempts = 0 AND due < {_NEVER} ORDER BY due LIMIT 1)
-        """
+        SELECT min(time) FROM (
+            SELECT time FROM preparation WHERE submission =
+                (SELECT submission FROM preparation WHERE attempts = 0 AND due < {NEVER} ORDER BY due LIMIT 1)
+            UNION ALL
+            SELECT time FROM preparation WHERE due > ? AND due < {NEVER} AND attempts = 1 AND NOT postponed
+        )
+        """,
+        (milliseconds(now),),
     ).fetchone()
-    return None if row is None else seconds(row[0])
+    return None if time is None else seconds(time)
 
 
 def recover(connection: sqlite3.Connection, now: float) -> None:
@@ -270,6 +276,6 @@ def recover(connection: sqlite3.Connection, now: float) -> None:
 def go_on(connection: sqlite3.Connection, submissions: Iterable[str], now: int) -> None:
     """Prepare these now (milliseconds), as far as nobody has them in hand."""
     connection.executemany(
-        f"UPDATE preparation SET due = ?, postponed = 0 WHERE submission = ? AND (postponed OR due = {_NEVER})",
+        f"UPDATE preparation SET due = ?, postponed = 0 WHERE submission = ? AND (postponed OR due = {NEVER})",
         [(now, submission) for submission in submissions],
     )

@@ -170,7 +170,8 @@ class QueueStore:
 
     def oldest_unprepared(self) -> Deferred[float | None]:
         """See the interface."""
-        return self._executor.read(preparing.oldest)
+        now = self._clock.time()
+        return self._executor.read(lambda connection: preparing.oldest(connection, now))
 
     def renew(self, submission: str, lease: int, lease_until: float) -> Deferred[bool]:
         """See the interface."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from smtpeter.store.sqlite.destinations import became_due
+from smtpeter.store.sqlite.preparing import NEVER
 from smtpeter.store.sqlite.rows import DUE, LEASED, WAITING, milliseconds
 
 # Only a submission that asked for a later time, and was not tried yet, may wait for longer than retries do.
@@ -15,7 +16,9 @@ _DUE = f"""
     RETURNING state, domain, due
 """
 _LEASED = f"UPDATE recipient SET lease_until = ?1 WHERE state < 4 AND state = {LEASED} AND lease_until > ?1"
-_PREPARATION = "UPDATE preparation SET due = CASE attempts WHEN 0 THEN ?1 ELSE ?2 END WHERE due > ?2"
+_PREPARATION = f"""
+    UPDATE preparation SET due = CASE attempts WHEN 0 THEN ?1 ELSE ?2 END WHERE due > ?2 AND due < {NEVER}
+"""
 
 
 def bring_forward(connection: sqlite3.Connection, now: float, longest: float) -> int:

@@ -131,6 +131,16 @@ def test_edit_switches_features_on_and_off(gateway, modules):
     )
 
 
+def test_whose_feature_is_disabled_is_told_so(gateway, modules):
+    with_options(modules)
+    gateway.add_account()
+    name = gateway.json("features")[0]["name"]
+    option = gateway.json("features")[0]["options"][0]["name"]
+    gateway.configure(f'[features]\ndisabled = ["{name}"]\n')
+    refused = gateway.refused("login", "add", "--account", EMAIL, "--enable", option)
+    assert refused == f"smtpeter: the feature {option!r} is switched off for all, by [features] disabled\n"
+
+
 def test_a_feature_that_was_uninstalled_can_be_switched_off(gateway, modules):
     file = modules.write("old")
     gateway.add_account()

@@ -97,6 +97,17 @@ def test_show_a_message_with_its_timeline(gateway):
     assert "2023-11-14 22:13:25  deferral  code: 451, description: later" in text
 
 
+def test_of_the_headers_of_a_click_people_read_the_program(gateway):
+    id = gateway.enqueue("x@example.net")
+    headers = "host: click.example\nuser-agent: Mozilla/5.0 (X11)\naccept: */*"
+    data = {"ip": "192.0.2.1", "headers": headers, "protocol": "https", "destination": "https://e.example/"}
+    attempt(gateway, EventKind.CLICK, data, RecipientState.DUE)
+    assert gateway.json("message", "show", id)["events"][1]["headers"] == headers
+    text = gateway.run("message", "show", id).stdout
+    assert "  click     ip: 192.0.2.1, user-agent: Mozilla/5.0 (X11), protocol: https, destination: https://e." in text
+    assert "click.example" not in text
+
+
 def test_show_a_submission_with_all_its_recipients(gateway):
     id = gateway.enqueue("x@example.net", "y@example.org")
     shown = gateway.json("message", "show", id)

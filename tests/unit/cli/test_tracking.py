@@ -56,6 +56,22 @@ def test_wrong_usage(gateway, verb, options):
     gateway.refused("tracking", verb, *options, code=2)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://shop.example.com/buy", "http://user@shop.example.com:8080/", "HTTPS://Shop.Example.com", "//x.example"],
+)
+def test_an_address_of_a_page_is_no_domain(gateway, url):
+    """It would be kept, and nothing blocked by it."""
+    said = gateway.refused("tracking", "block", "--domain", url, code=2)
+    assert "is not a domain" in said
+    assert gateway.json("tracking", "list") == []
+
+
+def test_who_gives_the_address_of_a_page_is_told_its_domain(gateway):
+    said = gateway.refused("tracking", "block", "--domain", "https://me@Shop.example.com:8080/buy", code=2)
+    assert "its domain is shop.example.com" in " ".join(said.split())
+
+
 def test_a_recipients_id_is_not_enough(gateway):
     id = gateway.enqueue("x@example.net", "y@example.net")
     assert id in gateway.refused("tracking", "block", "--submission", f"{id}-2", code=2)

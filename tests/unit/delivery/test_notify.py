@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,14 @@ from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
 from smtpeter.model.ids import parse_id
 from smtpeter.model.submission import Submission
 from tests.fakes.intake import FakeContentStore
-from tests.fakes.jobs import CONTENT, NOW, make_job, make_recipient
+from tests.fakes.jobs import CONTENT, NOW, make_content, make_job, make_recipient
 
 POLICY = RetryPolicy((60.0,))
 NO_SUCH_USER = Outcome(OutcomeKind.FAILED, 550, "5.1.1", "no such user", remote_mta="mx.example.net")
+
+
+def never_asked(id: str) -> Any:
+    raise AssertionError("what came in is the job's own content")
 
 
 def report(job: Job, outcome: Outcome = NO_SUCH_USER, store: Any = None) -> Submission | None:
@@ -30,6 +35,7 @@ def report(job: Job, outcome: Outcome = NO_SUCH_USER, store: Any = None) -> Subm
         entropy=lambda size: b"\x07" * size,
         lifetime=1000.0,
         in_thread=maybeDeferred,
+        submission=never_asked,
     )
     outcomes = {recipient.number: outcome for recipient in job.recipients}
     failed = failures(conclude(job, outcomes, NOW + 60, POLICY, 0.5))
@@ -129,6 +135,7 @@ def test_a_message_that_was_never_tried_has_no_last_attempt() -> None:
         entropy=lambda size: b"\x07" * size,
         lifetime=1.0,
         in_thread=maybeDeferred,
+        submission=never_asked,
     )
     results: list[Any] = []
     Deferred.fromCoroutine(notifier.report(job, conclude_overdue(job, NOW), NOW)).addCallback(results.append)
@@ -152,6 +159,31 @@ def test_a_message_that_cannot_be_read_is_reported_all_the_same(error: Exception
     assert report(make_job(ret="FULL"), store=Lost()) is not None
 
 
+def test_a_sender_gets_back_what_he_sent_and_not_what_features_made_of_it() -> None:
+    """That has slots in it which are nobody's."""
+    sent = make_content(b"Subject: x\r\n\r\nhttps://shop.example/\r\n")
+    asked = []
+
+    async def taken_in(id: str) -> Any:
+        asked.append(id)
+        return SimpleNamespace(content=sent)
+
+    notifier = FailureNotifier(
+        hostname="gate.example",
+        content=FakeContentStore(),
+        entropy=lambda size: b"\x07" * size,
+        lifetime=1.0,
+        in_thread=maybeDeferred,
+        submission=taken_in,
+    )
+    made = make_content(b"Subject: x\r\n\r\nhttps://gate.example/t/x/xxxx\r\n")._replace(prepared=True)
+    job = make_job(content=made, ret="FULL")
+    results: list[Any] = []
+    Deferred.fromCoroutine(notifier.report(job, conclude_overdue(job, NOW), NOW)).addCallback(results.append)
+    assert asked == [job.submission]
+    assert b"https://shop.example/" in results[0].content.data and b"xxxx" not in results[0].content.data
+
+
 def test_storage_trouble_is_for_the_caller() -> None:
     store = FakeContentStore()
     store.trouble = StorageUnavailable("disk")
@@ -168,6 +200,7 @@ def test_a_spool_that_makes_us_wait() -> None:
         entropy=lambda size: b"\x07" * size,
         lifetime=1.0,
         in_thread=maybeDeferred,
+        submission=never_asked,
     )
     job = make_job()
     failed = failures(conclude(job, {1: NO_SUCH_USER}, NOW, POLICY, 0.5))
@@ -193,6 +226,7 @@ def test_a_report_of_many_recipients_is_composed_elsewhere() -> None:
         entropy=lambda size: b"\x07" * size,
         lifetime=1.0,
         in_thread=in_thread,
+        submission=never_asked,
     )
     outcomes = {recipient.number: NO_SUCH_USER for recipient in job.recipients}
     results: list[Any] = []

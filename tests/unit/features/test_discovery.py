@@ -1,5 +1,7 @@
 """Where features are found, and what is not run."""
 
+import os
+
 import pytest
 
 from smtpeter import plugins
@@ -114,6 +116,24 @@ def test_attack_a_link_to_what_others_can_change_is_not_followed(modules, more, 
     (more / "a.py").symlink_to(tmp_path / "theirs.py")
     (problem,) = refused([more])
     assert str(more / "a.py") in problem
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("what", [".", "a.py"])
+def test_attack_what_another_user_owns_is_not_run(modules, more, what):
+    modules.write_source("a", "raise AssertionError\n", more)
+    path = more if what == "." else more / what
+    os.chown(path, 54321, -1)
+    assert refused([more]) == [f"features.paths: {path} can be changed by 54321: chown root {path}"]
+
+
+def test_attack_a_link_to_another_directory_is_not_followed(modules, more, tmp_path):
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    (tmp_path / "theirs" / "__init__.py").write_text("raise AssertionError\n")
+    (tmp_path / "theirs" / "__init__.py").chmod(0o666)
+    (more / "a").symlink_to(tmp_path / "theirs")
+    (problem,) = refused([more])
+    assert str(more / "a") in problem
 
 
 def test_a_directory_has_to_be_one(modules, more):

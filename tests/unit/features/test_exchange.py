@@ -92,6 +92,18 @@ def spoilt(**changes):
         spoilt(slots=[["x", "y"]]),
         spoilt(slots=None),
         spoilt(kinds=[["a"]]),
+        spoilt(number="2"),
+        spoilt(data=None),
+        spoilt(data=["failed"]),
+        spoilt(data={"features": ["x"]}),
+        spoilt(reason=None),
+        spoilt(worn=1),
+        spoilt(content=["1", "00" * 32, None]),
+        spoilt(content=[-1, "00" * 32, None]),
+        spoilt(content=[1, "00", None]),
+        spoilt(content=[1, "00" * 32, "../../smtpeter.db"]),
+        spoilt(content=[1, "00" * 32, 7]),
+        b"[" * 100_000 + b"\n",
     ],
 )
 def test_what_is_no_answer_is_refused(payload):

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 import smtpeter
 from smtpeter.features.exchange import READY
 from smtpeter.features.frames import frame
-from smtpeter.features.pool import AHEAD, STOP_TIMEOUT, WorkerPool
+from smtpeter.features.pool import AHEAD, DEADLINE, STOP_TIMEOUT, WorkerPool
 from smtpeter.features.process import COMMAND, START_DEADLINE, WorkerDied, environment_of_worker
 from smtpeter.web.metrics import Metrics
 from tests.fakes.workers import FakeProcesses, make_task
@@ -274,6 +274,15 @@ def test_a_worker_that_is_worn_gets_no_more_and_what_it_had_goes_elsewhere():
     bench.answer("b", 1)
     assert not bench.deaths
     assert bench.counted('smtpeter_workers_ended_total{why="worn"} 1.0')
+
+
+def test_a_worker_that_is_worn_and_does_not_end_is_killed():
+    bench = Bench(workers=1)
+    bench.give("a")
+    process = bench.worker().ready()
+    bench.answer("a", worn="it has grown")
+    bench.clock.advance(DEADLINE)
+    assert process.signals == ["KILL"]
 
 
 # --- where no worker starts ---

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from smtpeter.delivery.retry import RetryPolicy
 from smtpeter.errors import StorageUnavailable, StoreDamaged
 from smtpeter.features.exchange import AnswerKind
-from smtpeter.features.preparer import ATTEMPTS, CLAIM, LEASE, UNSETTLED, Preparer
+from smtpeter.features.preparer import ATTEMPTS, CLAIM, LEASE, STOP_TIMEOUT, UNSETTLED, Preparer
 from smtpeter.features.process import WorkerDied
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
@@ -224,6 +224,15 @@ def test_where_a_report_cannot_be_kept_now_the_message_fails_later(bench):
     assert bench.queue.failed["a"].notifications == ()
 
 
+def test_what_is_damaged_is_held_and_nobody_is_told(bench):
+    """It must not go as it came, if it can be read after all when it is delivered."""
+    bench.start("a", recipients=2)
+    bench.answer("a", AnswerKind.DAMAGED, reason="the stored message is damaged")
+    assert not bench.queue.prepared and not bench.reports
+    assert bench.state("a") == (RecipientState.HELD, EventKind.HELD, "the stored message is damaged")
+    assert [each.number for each in bench.queue.failed["a"].settlements] == [1, 2]
+
+
 # --- death ---
 
 
@@ -256,9 +265,17 @@ def test_where_no_feature_was_at_work_nothing_is_done_with_the_message_any_more(
     bench.die("a")
     bench.die("a")
     assert dict(bench.task("a").without) == {"": "its worker died by signal 11 (SIGSEGV)"}
-    bench.die("a")
-    written = bench.queue.prepared["a"]
-    assert written.content is None and "sent as it came" in written.data["description"]
+
+
+def test_workers_that_die_though_nothing_is_done_have_the_message_wait_lest_it_goes_against_its_features_policy(bench):
+    bench.start("a")
+    for _ in range(3):
+        bench.die("a")
+    assert not bench.queue.prepared
+    ((_, attempt, _, reason),) = bench.queue.postponed
+    assert attempt == 1 and reason == "its worker died by signal 11 (SIGSEGV)"
+    bench.go(310)
+    assert dict(bench.task("a").without) == {}
 
 
 def test_what_dies_is_counted(bench):
@@ -424,6 +441,16 @@ def test_stopping_does_not_wait_for_ever_for_a_store_in_trouble(bench):
     assert stopped.called
     bench.go(60)
     assert not bench.timers.getDelayedCalls()
+
+
+def test_stopping_does_not_wait_for_ever_for_workers(bench):
+    """One that waits for a disk cannot be killed."""
+    bench.start("a", "b")
+    bench.workers.stop = Deferred
+    bench.workers.answer("a")
+    stopped = bench.preparer.stopService()
+    bench.go(STOP_TIMEOUT + 1)
+    assert stopped.called and set(bench.queue.prepared) == {"a"}
 
 
 def test_nothing_is_begun_after_the_end(bench):

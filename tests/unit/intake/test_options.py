@@ -138,13 +138,13 @@ def test_a_first_delivery_time_that_is_over_means_now(value):
 
 def test_how_far_ahead_a_message_may_be_submitted():
     assert read_controls([("send_at", b"2024-11-14 22:13:20")], NOW).due == NOW + LONGEST_WAIT
-    with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-Send_At: .* 366 days"):
+    with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-Send-At: .* 366 days"):
         read_controls([("send_at", b"2024-11-14 22:13:21")], NOW)
 
 
 @pytest.mark.parametrize("value", [b"", b"soon", b"2024-01-01", b"2024-02-30 00:00:00", b"2024-01-01 00:00:00 UTC"])
 def test_a_first_delivery_time_that_cannot_be_read_is_refused(value):
-    with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-Send_At: write YYYY-MM-DD hh:mm:ss, in UTC"):
+    with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-Send-At: write YYYY-MM-DD hh:mm:ss, in UTC"):
         read_controls([("sendat", value)], NOW)
 
 
@@ -152,7 +152,7 @@ def test_a_first_delivery_time_that_cannot_be_read_is_refused(value):
 def test_delivery_cannot_end_before_it_begins(last, refused):
     controls = [("maxdelivertime", last), ("send_at", b"2023-12-01 00:00:00")]
     if refused:
-        with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-MaxDeliverTime: .*Send_At"):
+        with pytest.raises(Refusal, match=r"^554 5\.6\.0 X-SMTPeter-MaxDeliverTime: .*Send-At"):
             read_controls(controls, NOW)
     else:
         read = read_controls(controls, NOW)

@@ -134,7 +134,7 @@ def test_large_quoted_printable_is_decoded_in_pieces(monkeypatch: pytest.MonkeyP
 
     for shift in range(4):
         body = LONG + b"\r\n" + b"x" * shift + end
-        monkeypatch.setattr("smtpeter.mime.convert.a2b_qp", decode)
+        monkeypatch.setattr("smtpeter.mime.convert.decode_quoted", decode)
         converted = down(message(body, "Content-Transfer-Encoding: quoted-printable\r\n"))
         assert leaves(converted) == [("text/plain", a2b_qp(body))]
     assert max(sizes) < 65_536

@@ -212,11 +212,32 @@ def test_a_message_beyond_the_limits_is_closed() -> None:
     assert EditableMessage(content, depth=2, parts=3).closed == ""
 
 
+@pytest.mark.parametrize(("outer", "inner"), [("b", "b"), ("b", "b--"), ("b--", "b")])
+def test_attack_a_boundary_that_is_there_twice_hides_nothing_that_is_signed(outer: str, inner: str) -> None:
+    """To Python, what follows belongs to the inner one: it is signed."""
+    content = lines(
+        f'Content-Type: multipart/mixed; boundary="{outer}"', "", f"--{outer}",
+        f'Content-Type: multipart/signed; boundary="{inner}"', "", f"--{inner}",
+        "Content-Type: text/html", "", "<a href=http://a.example/>", f"--{inner}--", f"--{outer}--", "",
+    )  # fmt: skip
+    edited = EditableMessage(content)
+    assert (edited.closed, edited.html) == ("ambiguous", ())
+
+
+def test_parts_beside_each_other_may_have_the_same_boundary() -> None:
+    part = ("--a", "Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: text/html", "", "x", "--b--")
+    content = lines("Content-Type: multipart/mixed; boundary=a", "", *part, *part, "--a--", "")
+    edited = EditableMessage(content)
+    assert (edited.closed, len(edited.html)) == ("", 2)
+
+
 @pytest.mark.parametrize("begin", ["", "Some words.\r\n"])
 def test_inline_pgp_is_not_touched(begin: str) -> None:
     edited = message("", f"{begin}-----BEGIN PGP SIGNED MESSAGE-----", "Hash: SHA256", "", "text")
     assert edited.plain == ()
     assert edited.notes == ("a text/plain part is signed or encrypted with PGP",)
+    html = message("Content-Type: text/html", "", f"<pre>{begin}<br> -----BEGIN PGP MESSAGE-----</pre>")
+    assert (html.html, html.notes) == ((), ("a text/html part is signed or encrypted with PGP",))
     assert message("", "Look for -----BEGIN PGP MESSAGE----- in it").plain != ()
 
 
@@ -240,6 +261,9 @@ def test_a_leaf_that_is_too_large_is_not_touched() -> None:
         ("a@example.com", "d=news.example.com", "dkim"),
         ("A <a@example.com>, b@other.example", "d=other.example", "dkim"),
         ("a@ex\u00e4mple.com", "d=xn--exmple-cua.com", "dkim"),
+        ("A <a@ Example (the firm) . com>", "d=example.com", "dkim"),
+        ("a@(x)ex.example,\r\n b@ y.example", "d=ex.example", "dkim"),
+        ("a@example.com B", "d=example.com", "dkim"),
         ("a@example.com", "d=provider.example", ""),
         ("a@example.com", "d=badexample.com", ""),
         ("a@badexample.com", "d=example.com", ""),

@@ -25,6 +25,8 @@ DELIMITERS = (b"--b", b"--b--", b"--" + b"-" * 70)
 
 @given(st.lists(st.tuples(TEXT, SLOTS), max_size=4), TEXT)
 @example([(b"x" * 75 + b"\r\n", b"A" * SLOT_LIMIT), (b"", b"A" * SLOT_LIMIT)], b"\r\nx\n")
+@example([(b"x" * 70 + b"From -\xe9", b"A")], b"")
+@example([(b"x" * 73 + b"=y", b"A")], b"")
 @example([], b"x" * 74 + b" \r\n" + b"y" * 75 + b"\n")
 def test_quoted_printable_is_exact(pairs: list[tuple[bytes, bytes]], last: bytes) -> None:
     pieces = [piece for pair in pairs for piece in pair] + [last]
@@ -39,6 +41,20 @@ def test_quoted_printable_is_exact(pairs: list[tuple[bytes, bytes]], last: bytes
         assert re.fullmatch(rb"[\t -~]*", line) and not line.endswith((b" ", b"\t"))
     for piece in encoded[::2]:
         assert not any(line.startswith(DELIMITERS) for line in piece.split(b"\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("raw", "octets"),
+    [
+        (b"a=\r\nb", b"ab"), (b"a= \r\nb", b"ab"), (b"a=\t \r\nb", b"ab"),
+        (b"a \t\r\nb\r\n", b"a\r\nb\r\n"), (b"a \t", b"a"), (b"a=20\r\nb=09", b"a \r\nb\t"), (b"a b", b"a b"),
+        (b"a=", b"a"),
+        (b"=3d=3D", b"=="), (b"a == b", b"a == b"), (b"===3D=zz=", b"====zz"), (b"a==\r\nb", b"a=b"),
+        (b"a=b\xe9=c", b"a=b\xe9=c"),
+    ],
+)  # fmt: skip
+def test_quoted_printable_as_it_comes(raw: bytes, octets: bytes) -> None:
+    assert decode(raw, "quoted-printable") == octets
 
 
 @given(TEXT, SLOTS, TEXT)

@@ -291,12 +291,13 @@ def test_the_address_in_list_unsubscribe() -> None:
         ("http://evil.example\\@example.com/", True), ("http://evil.example/example.com", True),
         ("http://xn--bcher-kva.example/", False),
         ("http://www.b\u00fccher.example/", False), ("http://cher.example/", True), ("http://192.0.2.1/", False),
-        ("http://192.0.2.10/", True),
+        ("http://192.0.2.10/", True), ("http://3221225985/", False), ("http://ex%61mple.com\u3002/", False),
+        ("http://xn--strae-oqa.example/", False), ("http://strasse.example/", True),
     ],
 )  # fmt: skip
 def test_domains_that_are_excluded(url: str, tracked: bool) -> None:
     html = f"<a href='{url}'>".encode()
-    after, note = noted(html, exclude=["Example.com", "b\u00fccher.example.", "192.0.2.1"])
+    after, note = noted(html, exclude=[".Example.com", "b\u00fccher.example.", "stra\u00dfe.example", "192.0.2.1"])
     assert (after != html) is tracked
     assert note == ("1 link tracked" if tracked else "0 links tracked, 1 left alone: 1 excluded")
 

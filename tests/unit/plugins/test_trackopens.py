@@ -96,7 +96,7 @@ def test_of_several_html_parts_the_first_has_the_image() -> None:
         (b"Content-Type: multipart/signed; boundary=x\r\n\r\n--x\r\n\r\n\r\n--x--\r\n", "opens not tracked: signed"),
         (
             b"Content-Type: text/html; charset=utf-16\r\nContent-Transfer-Encoding: binary\r\n\r\n\xff\xfex\0",
-            "opens not tracked: charset",
+            "opens not tracked: its charset is not a superset of ASCII",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from zope.interface import alsoProvides, implementer
 from smtpeter.interfaces import IResourceFeature
 from smtpeter.locations import parse_network
 from smtpeter.model.feature import NOT_FOUND, WebResponse
-from smtpeter.web.front import CONNECTIONS_PER_ADDRESS, TIMEOUT, TURN, FrontFactory
+from smtpeter.web.front import CONNECTIONS_PER_ADDRESS, REST, TIMEOUT, TURN, FrontFactory
 from smtpeter.web.metrics import Metrics
 from smtpeter.web.site import make_site
 from smtpeter.web.tracking import LONGEST_BODY, Tracking
@@ -325,6 +325,31 @@ def test_others_have_their_turn():
     assert connection.transport.producerState == "producing"
     connection.send(SIMPLE[10:])
     assert connection.said().count(b"HTTP/1.1 302") == TURN * 2 + 2
+
+
+def test_requests_wait_while_more_comes_than_can_be_recorded():
+    server = Server()
+    behind = True
+    server.factory.is_behind = lambda: behind
+    connection = server.connect()
+    connection.send(SIMPLE)
+    connection.send(SIMPLE + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    server.clock.advance(REST)
+    assert connection.said() == b"" and connection.transport.producerState == "paused"
+    behind = False
+    server.clock.advance(REST)
+    assert connection.said().count(b"HTTP/1.1 302") == 2 and connection.said().endswith(b"\r\n\r\nok\n")
+    assert connection.transport.producerState == "producing"
+    connection.end()
+
+
+def test_a_connection_may_end_while_it_waits():
+    server = Server()
+    server.factory.is_behind = lambda: True
+    connection = server.connect()
+    connection.send(SIMPLE)
+    connection.end()
+    assert not server.clock.getDelayedCalls() and server.factory._total == 0
 
 
 def test_attack_who_does_not_fetch_answers_gets_no_more_of_them():

@@ -28,6 +28,12 @@ def opened(agent):
         b"Mozilla/5.0 (Linux; Android 14; CUBOT NOTE 50) AppleWebKit/537.36 Chrome/126.0.0.0 Mobile Safari/537.36",
         b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0",
         b"Thunderbird/128.0 \xff\xfe",
+        b"Mozilla/5.0 (Linux; Android 14; SM-S921B) SamsungBrowser/25.0 Chrome/121.0.0.0 Mobile Safari/537.36",
+        b"Mozilla/5.0 (Windows NT 10.0) Chrome/120.0 Safari/537.36 BitdefenderSafepay/2023 (like Chrome)",
+        b"Mozilla/5.0 (X11; Linux x86_64; rv:49.0) Gecko/20100101 Firefox/49.0 FirePHP/0.7.4",
+        b"Lynx/2.8.9rel.1 libwww-FM/2.14 SSL-MM/1.4.1 OpenSSL/1.1.1d",
+        b"Mozilla/5.0 (Linux; U; Android 4.1.2; SAMSUNG-SGH-I727; CyanogenMod-SUPERLITE) Safari/534.30",
+        b"Mozilla/5.0 (Linux; Android 4.0.3; HTC Ruby Build/IML74K) Chrome/39.0 Mobile Safari/537.36",
     ],
 )
 def test_people(agent):
@@ -50,6 +56,10 @@ def test_people(agent):
         b"Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5",
         b"facebookexternalhit/1.1",
         b"BarracudaCentral/1.0",
+        b"meta-externalagent/1.1",
+        b"Mozilla/5.0 (compatible; PaperLi/2.1; +https://paper.li/about)",
+        b"Ruby",
+        b"libwww-perl/6.05",
         b"Mozilla/5.0 (X11; Linux x86_64) HeadlessChrome/126.0.0.0",
     ],
 )

@@ -9,7 +9,7 @@ from smtpeter.errors import StorageUnavailable
 from smtpeter.model.event import EventKind
 from smtpeter.model.feature import WebRequest
 from smtpeter.web.metrics import Metrics
-from smtpeter.web.recorder import CHUNK, GATHER, HEADERS, MOST_OF_ONE, RETRY, STOP, WRITERS, Recorder
+from smtpeter.web.recorder import CHUNK, GATHER, HEADERS, MOST_OF_ONE, RETRY, STALL, STEP, STOP, WRITERS, Recorder
 
 START = 1_000_000.0
 FIREFOX = (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
@@ -204,6 +204,68 @@ def test_few_chunks_are_under_way_at_a_time(desk):
     assert len(desk.journal.sizes) == WRITERS
     desk.journal.go_on()
     assert len(desk.journal.happenings) == CHUNK * 5
+
+
+def test_events_become_ready_little_by_little(desk):
+    for number in range(10):
+        desk.click("s", number)
+        desk.clock.advance(STEP)
+    desk.clock.advance(GATHER - 8.5 * STEP)
+    assert 0 < len(desk.journal.happenings) < 10
+    desk.settle()
+    assert [each.number for each in desk.journal.happenings] == list(range(10))
+    assert not desk.clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EventKind if kind not in (EventKind.CLICK, EventKind.OPEN)])
+def test_attack_a_feature_writes_no_other_kinds(desk, kind):
+    with pytest.raises(ValueError, match="clicks and opens"):
+        desk.click(kind=kind)
+    assert not desk.settle() and not desk.clock.getDelayedCalls()
+    assert desk.counted("events_lost") == 0
+
+
+# --- more comes than is written ---
+
+
+def test_the_recorder_is_behind_until_there_is_room_again():
+    desk = Desk(capacity=100_000)
+    desk.journal.slow = []
+    desk.click("s", 0)
+    desk.clock.advance(STEP)
+    number = 1
+    while not desk.recorder.is_behind():
+        desk.click("s", number)
+        number += 1
+    assert 50 < number < 90
+    desk.settle()
+    assert desk.recorder.is_behind(), "what is being written is not written yet"
+    desk.journal.go_on()
+    assert not desk.recorder.is_behind()
+    assert desk.counted("events_lost") == 0 and len(desk.journal.happenings) == number
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_nobody_waits_for_a_store_that_fails(says_so):
+    desk = Desk(capacity=100_000)
+    if says_so:
+        desk.journal.error = StorageUnavailable("locked")
+    else:
+        desk.journal.slow = []
+    desk.click("s", 0)
+    desk.clock.advance(STEP)
+    number = 1
+    while not desk.recorder.is_behind():
+        desk.click("s", number)
+        number += 1
+    desk.settle()
+    if not says_so:
+        assert desk.recorder.is_behind()
+        desk.clock.advance(STALL)
+    assert not desk.recorder.is_behind()
+    for number in range(100):
+        desk.click("t", number)
+    assert desk.counted("events_lost") > 0, "redirects go on, and what is lost is counted"
 
 
 # --- the store is down ---
