@@ -416,7 +416,10 @@ class IFeatureServices(Interface):
         """The id of the current master key."""
 
     def record(kind: EventKind, submission: str, number: int, data: Mapping[str, Any], request: WebRequest) -> None:
-        """Have an event written soon, with what the request tells of who caused it.  Only where requests are served."""
+        """Have an event written soon, with what the request tells of who caused it.  Only where requests are served.
+
+        :raises ValueError: where ``kind`` is neither CLICK nor OPEN.
+        """
 
     def is_blocked(account: int | None, submission: str, domain: str = "") -> bool:
         """Whether links of this account or submission, or to this domain, must not work any more.  Only where requests

@@ -20,6 +20,8 @@ _BEFORE_LF = re.compile(rb"^([^\r\n]{75})([^\r\n]=)(?=\r\n)", re.M)
 _DASHED_LINE = re.compile(rb"^--[^\r\n]*", re.M)
 _HYPHENS_A_LINE = 24
 _PIECE = 65_536  # octets
+_PLAIN = bytes((*range(32, 127), 9, 10, 13))
+_EQUALS = ord("=")
 
 
 def has_long_line(content: bytes, start: int = 0, end: int | None = None) -> bool:
@@ -102,8 +104,8 @@ def encode_quoted(pieces: Sequence[bytes], delimiters: tuple[bytes, ...]) -> tup
     """Quoted-printable that says exactly these pieces, with lines of at most :data:`WIDTH` octets.
 
     Each second piece is a slot: at most :data:`SLOT_LIMIT` octets that mean themselves in quoted-printable.  It stays
-    in one run, behind an octet of the piece before it and in front of a line break, so whatever is put there shifts
-    nothing, and begins no line unless nothing stands before it.
+    in one run, behind an octet of the piece before it, so whatever is put there shifts nothing, and begins no line
+    unless nothing stands before it.
 
     No line begins like one of ``delimiters``.  Answers encoded pieces and the offsets of the slots in all of them.
     """
@@ -113,6 +115,9 @@ def encode_quoted(pieces: Sequence[bytes], delimiters: tuple[bytes, ...]) -> tup
     whole = b"".join(pieces)
     blanks = b" \r\n" in whole or (b"\t" in whole and b"\t\r\n" in whole)
     is_tidy = not blanks and not has_bare_newline(whole)
+    plain = _encode_plain(pieces, whole) if is_tidy else None
+    if plain is not None and not has_delimiter(plain[0], delimiters):
+        return [plain[0]], plain[1]
     for number, piece in enumerate(pieces):
         if number % 2:
             slots.append(length)
@@ -133,6 +138,40 @@ def encode_quoted(pieces: Sequence[bytes], delimiters: tuple[bytes, ...]) -> tup
         encoded.append(text)
         length += len(text)
     return encoded, slots
+
+
+def _encode_plain(pieces: Sequence[bytes], whole: bytes) -> tuple[bytes, list[int]] | None:
+    """The same for tidy ASCII, of which most HTML is, in half the time; None where something is special.
+
+    Slots are NULs meanwhile, which are not in such text.
+    """
+    texts = pieces[:-1:2]
+    special = whole.translate(None, _PLAIN) or whole.endswith((b" ", b"\t")) or b"" in texts
+    if special or any(text.endswith(b"\n") for text in texts):
+        return None
+    marked = [bytes(len(piece)) if number % 2 else piece for number, piece in enumerate(pieces)]
+    lines: list[bytes] = []
+    for line in b"".join(marked).replace(b"=", b"=3D").split(b"\r\n"):
+        begin, last = 0, len(line) - WIDTH
+        while begin < last:
+            end = begin + WIDTH - 1
+            if line[end] == 0:  # a slot goes to the next line, with what stands before it
+                end = begin + len(line[begin:end].rstrip(b"\0")) - 1
+            if line[end - 1] == _EQUALS:  # no escape is cut
+                end -= 1
+            elif line[end - 2] == _EQUALS:
+                end -= 2
+            lines.append(line[begin:end] + b"=")
+            begin = end
+        lines.append(line[begin:] if begin else line)
+    encoded = bytearray(b"\r\n".join(lines))
+    slots: list[int] = []
+    position = 0
+    for slot in pieces[1::2]:
+        position = encoded.index(0, position)
+        slots.append(position)
+        encoded[position : position + len(slot)] = slot
+    return bytes(encoded), slots
 
 
 def _encode_text(text: bytes, is_tidy: bool) -> bytes:

@@ -326,6 +326,11 @@ def _result(gateway, killer, load_, receiver):
     without = {token for token in bare if deaths[acknowledged.get(token, "")] >= 2}
     for copy in faulty[:5]:
         print(f"killing: {copy}", file=sys.stderr)
+    for key in unexplained[:10]:
+        moments = [copy.moment for copy in receiver.copies if (copy.token, copy.recipient) == key]
+        kills = [kill - moments[0] for kill in killer.moments if kill > moments[0] - SLACK]
+        print(f"killing: {key} came again after {moments[1] - moments[0]:.2f} s; the next kill was "
+              f"{kills[0] if kills else float('nan'):.2f} s after the first copy", file=sys.stderr)  # fmt: skip
     return Result(
         server_kills=len(killer.moments),
         worker_kills=killer.workers,
