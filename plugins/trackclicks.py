@@ -56,8 +56,8 @@ _HTTP = re.compile(
 )
 _SCHEME = re.compile(rb"[a-z][a-z0-9+.-]*+:", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_UNSUBSCRIBE = (b"unsubscribe", b"preferences", b"opt-out", b"opt_out", b"optout")
-_PLACEHOLDERS = ((b"{{", b"}}"), (b"[[", b"]]"), (b"%%", b"%%"), (b"*|", b"|*"), (b"${", b"}"))
+_UNSUBSCRIBE = re.compile(rb"unsubscribe|preferences|opt[-_]?out", re.IGNORECASE)
+_PLACEHOLDER = re.compile(rb"\{\{.*\}\}|\[\[.*\]\]|%%.*%%|\*\|.*\|\*|\$\{.*\}", re.DOTALL)
 
 _BARE = re.compile(rb"(?<![a-z0-9@/.=_-])https?://[a-z0-9\-._~:/?#\[\]@!$&'()*+,;=%|{}]+", re.IGNORECASE)
 # A line that ends in a space may go on in the next one, without that space (RFC 3676 section 4.5).
@@ -182,9 +182,8 @@ class _Work:
 
     def reason_to_stay(self, url: bytes) -> str:
         """Why an address is left alone; empty where it is not."""
-        for opening, closing in _PLACEHOLDERS:
-            if opening in url and closing in url[url.index(opening) + 2 :]:
-                return "placeholder"
+        if len(url) <= LONGEST and _PLACEHOLDER.search(url):
+            return "placeholder"
         scheme = _SCHEME.match(url)
         if scheme is None:
             return "relative"
@@ -197,8 +196,7 @@ class _Work:
             return "not well-formed"
         if url.startswith(self._ours):
             return "tracked already"
-        lower = url.lower()
-        if url in self._unsubscribe or any(word in lower for word in _UNSUBSCRIBE):
+        if url in self._unsubscribe or _UNSUBSCRIBE.search(url):
             return "unsubscribe"
         if self._excluded and not self._excluded.isdisjoint(_domains(host)):
             return "excluded"
