@@ -16,7 +16,7 @@ from smtpeter.interfaces import IContentStore, ICopies, IPersonalizer
 from smtpeter.mime.convert import convert, needs_conversion
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
 
-SMALL = 65536  # octets of content that are looked through, or filled, in no time
+SMALL = 262_144  # octets of content that are looked through, or filled, in a fraction of a millisecond
 
 InThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
 

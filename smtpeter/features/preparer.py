@@ -34,7 +34,7 @@ DEATHS = 2
 ATTEMPTS = 20
 """A message that was claimed so often, and never came to an end, is not given to a worker any more."""
 
-UNSETTLED = 1000  # results that may wait to be written; nothing is claimed beyond
+UNSETTLED = 250  # results that may wait to be written, with their octets; nothing is claimed beyond
 GAP = 0.01  # seconds between two claims, so that each finds many
 POLL = 5.0  # seconds for which the store is left alone when nothing is heard
 AGE_INTERVAL = 1.0

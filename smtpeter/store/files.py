@@ -22,6 +22,9 @@ each message, as rows and as files: 16 KB 110 and 730, 32 KB 160 and 740, 64 KB 
 256 KB 890 and 1230, 512 KB 1690 and 1440, 1 MB 3160 and 2190.
 """
 
+SMALL_PREPARED = 256 * 1024
+"""Octets.  The same for what features made of a message: no session holds it meanwhile, and few results wait at once."""
+
 INCOMING = "incoming"
 
 

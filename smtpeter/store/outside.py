@@ -14,7 +14,7 @@ from pathlib import Path
 
 from smtpeter.errors import ContentCorrupt
 from smtpeter.model.submission import Content
-from smtpeter.store.files import SMALL_CONTENT, IncomingFile, checked, content_path, trouble
+from smtpeter.store.files import SMALL_PREPARED, IncomingFile, checked, content_path, trouble
 from smtpeter.store.sqlite.connection import connect_outside, database_path, is_damage, translate
 
 _FIND = """
@@ -23,7 +23,7 @@ _FIND = """
 
 
 class Outside:
-    """For one thread.  ``small_content`` as in :func:`smtpeter.store.opening.open_for_server`."""
+    """For one thread.  What is made of a message is kept with the rows up to ``small_content`` octets."""
 
     def __init__(self, database: Path, directory: Path, small_content: int) -> None:
         self._database = database
@@ -103,7 +103,7 @@ class Outside:
         return rows[0]  # type: ignore[no-any-return]
 
 
-def open_outside(url: str, data_dir: Path, small_content: int = SMALL_CONTENT) -> Outside:
+def open_outside(url: str, data_dir: Path, small_content: int = SMALL_PREPARED) -> Outside:
     """The store of a running server.  Nothing is opened before it is needed.
 
     :raises ConfigError: where the URL names no database that we know.

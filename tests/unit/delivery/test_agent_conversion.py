@@ -123,7 +123,7 @@ def test_the_limit_is_for_the_message_as_it_would_go() -> None:
 
 # --- in a thread ---
 
-LARGE = HEADER + b"\r\n" + "Un café noir.\r\n".encode() * 10_000
+LARGE = HEADER + b"\r\n" + "Un café noir.\r\n".encode() * 20_000
 
 
 def test_what_is_small_and_needs_nothing_waits_for_no_thread() -> None:

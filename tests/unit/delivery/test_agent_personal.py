@@ -232,7 +232,7 @@ def test_a_connection_lost_while_a_copy_is_made_is_replaced_by_one_that_takes_an
     threads = Threads()
     bench = Personal(lambda: next(receivers), connections=1, in_thread=threads)
     (fired,) = bench.start(
-        make_personal_job([HEADER + b"\r\n" + "Un café noir.\r\n".encode() * 10_000, SLOT, b"\r\n"], 2)
+        make_personal_job([HEADER + b"\r\n" + "Un café noir.\r\n".encode() * 20_000, SLOT, b"\r\n"], 2)
     )
     bench.network.wires[0].lose(Exception("gone"))
     for _ in range(3):
