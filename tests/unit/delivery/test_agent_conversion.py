@@ -142,7 +142,7 @@ def test_content_is_converted_in_a_thread() -> None:
     threads.run()
     bench.network.move()
     assert kinds(fired[0]) == [DELIVERED]
-    assert bench.network.messages[0][2].endswith(b"\r\n\r\n" + b"Un caf=C3=A9 noir.\r\n" * 10_000)
+    assert bench.network.messages[0][2].endswith(b"\r\n\r\n" + b"Un caf=C3=A9 noir.\r\n" * 20_000)
 
 
 def test_it_is_converted_once_for_all_transactions() -> None:
