@@ -17,7 +17,7 @@ from smtpeter.features.confinement import Stopwatch, bound_memory, memory, step_
 from smtpeter.features.exchange import READY, Answer, AnswerKind, Task
 from smtpeter.features.frames import FrameReader, frame
 from smtpeter.features.pipeline import Result, describe, give_up, prepare
-from smtpeter.features.progress import Progress
+from smtpeter.features.progress import ROOM, ROOMS, Progress
 from smtpeter.features.services import FeatureServices
 from smtpeter.features.setup import Setup
 from smtpeter.interfaces import IPreparingFeature
@@ -33,6 +33,7 @@ TASKS = 10_000
 GROWTH = 100 * 1024 * 1024
 """Octets.  Who has so much more memory after a message than before the first one is replaced."""
 
+_LONG, _OFTEN = 0.02, 50  # what took so many seconds, and each so many messages: has the process grown?
 _READ = 64 * 1024
 _KINDS = {FailurePolicy.DEFER: AnswerKind.DEFER, FailurePolicy.FAIL: AnswerKind.FAIL}
 _GONE = "The stored message is damaged or gone; it is not sent"
@@ -64,7 +65,7 @@ class Channel:
 
 
 class Worker:
-    """Carries out tasks, one by one."""
+    """Carries out tasks, one by one; ``done`` counts them."""
 
     def __init__(self, setup: Setup, catalog: Catalog, store: Outside, watch: Stopwatch) -> None:
         self._limits = setup.limits
@@ -75,8 +76,9 @@ class Worker:
         self._all = tuple(
             (each.name, each.feature) for each in catalog.features if IPreparingFeature.providedBy(each.feature)
         )
-        self._done = 0
+        self.done = 0
         self._had = memory().get("VmRSS", 0)
+        self._peak = 0
 
     def carry_out(self, task: Task) -> Answer:
         """Prepare a message and keep what came of it."""
@@ -86,10 +88,13 @@ class Worker:
             answer, worn = self._prepare(task)
         finally:
             self._watch.end()
-        self._done += 1
-        now = memory()
-        worn = worn or self._wear(now.get("VmRSS", 0))
-        return answer._replace(cpu=_cpu() - before, peak=now.get("VmHWM", 0), worn=worn)
+        self.done += 1
+        cpu = _cpu() - before
+        if cpu > _LONG or self.done % _OFTEN == 1:  # it takes a tenth of a millisecond to find out
+            now = memory()
+            self._peak = now.get("VmHWM", 0)
+            worn = worn or self._wear(now.get("VmRSS", 0))
+        return answer._replace(cpu=cpu, peak=self._peak, worn=worn)
 
     def _prepare(self, task: Task) -> tuple[Answer, str]:
         """The answer, and whether this process had better end now."""
@@ -124,8 +129,8 @@ class Worker:
         return "no memory was left" if result.exhausted else ""
 
     def _wear(self, has: int) -> str:
-        if self._done >= TASKS:
-            return f"it has prepared {self._done} messages"
+        if self.done >= TASKS:
+            return f"it has prepared {self.done} messages"
         return "it has grown" if has > self._had + GROWTH else ""
 
 
@@ -162,7 +167,12 @@ def main() -> None:
     while (payload := channel.receive()) is not None:
         answer = worker.carry_out(Task.decode(payload))
         sys.stdout.flush()
-        channel.send(answer.encode())
+        room = None
+        octets = answer.content.data if answer.content is not None else None
+        if octets is not None and len(octets) <= ROOM:
+            room = worker.done % ROOMS
+            progress.put(room, octets)
+        channel.send(answer.encode(room))
         if answer.worn:
             break
     # Nothing of what features left behind, such as threads, keeps us.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -88,13 +88,14 @@ class Answer(NamedTuple):
     peak: int = 0
     worn: str = ""
 
-    def encode(self) -> bytes:
-        """The payload of a frame: one line of JSON, then small content as it is."""
+    def encode(self, room: int | None = None) -> bytes:
+        """The payload of a frame: one line of JSON, then small content as it is, unless it is in a ``room``
+        (:mod:`smtpeter.features.progress`)."""
         fields: dict[str, Any] = self._asdict()
         octets = b""
         if self.content is not None:
-            octets = self.content.data or b""
-            fields["content"] = [self.content.size, self.content.digest.hex(), self.content.file]
+            octets = self.content.data or b"" if room is None else b""
+            fields["content"] = [self.content.size, self.content.digest.hex(), self.content.file, room]
         kinds: dict[Slot, int] = {}
         # Most slots of a message are alike: each kind is told once.
         fields["slots"] = [[kinds.setdefault(slot, len(kinds)), offset] for offset, slot in self.slots]
@@ -102,8 +103,8 @@ class Answer(NamedTuple):
         return _dump(fields) + b"\n" + octets
 
     @staticmethod
-    def decode(payload: bytes) -> Answer:
-        """What :meth:`encode` gave.
+    def decode(payload: bytes, take: Callable[[int, int], bytes] | None = None) -> Answer:
+        """What :meth:`encode` gave.  ``take`` gives what is in a room, by its number and size.
 
         :raises BadFrame: where it is none of that.
         """
@@ -113,7 +114,9 @@ class Answer(NamedTuple):
             kinds = [Slot(str(feature), str(key), int(length)) for feature, key, length in fields.pop("kinds")]
             slots = tuple([PlacedSlot(int(offset), kinds[kind]) for kind, offset in fields.pop("slots")])
             if fields["content"] is not None:
-                size, digest, file = fields["content"]
+                size, digest, file, room = fields["content"]
+                if room is not None and take is not None:
+                    octets = take(room, size)
                 fields["content"] = _read_content(size, digest, file, octets)
             fields["kind"] = AnswerKind(fields["kind"])
             answer = Answer(slots=slots, **fields)

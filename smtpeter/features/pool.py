@@ -12,10 +12,11 @@ from twisted.logger import Logger
 
 from smtpeter.features.exchange import Answer, Task
 from smtpeter.features.process import WorkerDied, WorkerProcess
+from smtpeter.features.progress import ROOMS
 from smtpeter.interfaces import IMetrics
 
-AHEAD = 2
-"""Tasks that a worker is given at once, so that it never waits for our next turn."""
+AHEAD = ROOMS
+"""Tasks that a worker is given at once, so that it never waits for our next turn, and has room for what it makes."""
 
 DEADLINE = 30.0
 """Seconds in which a worker has to answer a task, whatever it waits for."""

@@ -157,7 +157,8 @@ class WorkerProcess(ProcessProtocol):
             self._stop_timer()
             self._on_ready(self)
             return
-        answer = Answer.decode(payload)
+        assert self._progress is not None
+        answer = Answer.decode(payload, self._progress.take)
         self.is_leaving |= bool(answer.worn)
         if not self._on_answer(self, answer):
             raise BadFrame("it was not asked for this")

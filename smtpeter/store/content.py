@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -34,11 +36,47 @@ class ContentRows(Protocol):
         """Which of these files are some submission's; ``surely``: the index alone is not believed."""
 
 
+RECENT = 32 * 1024 * 1024
+"""Octets of prepared content that stay in memory for a while: most of it is delivered at once, some of it in parts."""
+
+
+class Recent:
+    """What features made last, by submission, of at most ``room`` octets together."""
+
+    def __init__(self, room: int) -> None:
+        self._left = room
+        self._kept: OrderedDict[str, tuple[bytes, bytes | None]] = OrderedDict()  # octets, and their digest once known
+
+    def put(self, submission: str, octets: bytes) -> None:
+        """Keep it, and forget the oldest where there is no room."""
+        if submission in self._kept:
+            self._left += len(self._kept.pop(submission)[0])
+        self._kept[submission] = octets, None
+        self._left -= len(octets)
+        while self._left < 0:
+            self._left += len(self._kept.popitem(last=False)[1][0])
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self._left += sum(len(octets) for octets, _ in self._kept.values())
+        self._kept.clear()
+
+    def get(self, submission: str, content: Content) -> bytes | None:
+        """It, if it is this content: what a worker said of it is not believed."""
+        octets, digest = self._kept.get(submission, (b"", None))
+        if len(octets) != content.size or not octets:
+            return None
+        if digest is None:
+            digest = hashlib.sha256(octets).digest()
+            self._kept[submission] = octets, digest
+        return octets if digest == content.digest else None
+
+
 @implementer(IContentStore)
 class ContentStore:
     """Files are in ``directory``: ``incoming/<name>`` while they grow, then ``<xx>/<name>``.
 
-    ``call`` runs what works on files, in a thread where there is one.
+    ``call`` runs what works on files, in a thread where there is one.  ``prepared`` is told what was just stored.
     """
 
     def __init__(
@@ -48,6 +86,7 @@ class ContentStore:
         self._call = call
         self._rows = rows
         self._small_content = small_content
+        self.prepared = Recent(RECENT)
 
     def spool(self) -> IContentSpool:
         """See :class:`smtpeter.interfaces.IContentStore`."""
@@ -60,6 +99,8 @@ class ContentStore:
                 return succeed(checked(submission, content.data, content))
             except ContentCorrupt as error:
                 return fail(error)
+        if content.prepared and (octets := self.prepared.get(submission, content)) is not None:
+            return succeed(octets)
         return Deferred.fromCoroutine(self._read(submission, content))
 
     async def _read(self, submission: str, content: Content) -> bytes:

@@ -23,7 +23,7 @@ each message, as rows and as files: 16 KB 110 and 730, 32 KB 160 and 740, 64 KB 
 """
 
 SMALL_PREPARED = 256 * 1024
-"""Octets.  The same for what features made of a message: no session holds it meanwhile, and few results wait at once."""
+"""Octets.  The same for what features made of a message: no session holds it meanwhile, and few results wait."""
 
 INCOMING = "incoming"
 

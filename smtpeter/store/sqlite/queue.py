@@ -154,6 +154,9 @@ class QueueStore:
             stored = await self._detour.store_prepared(prepared, now)
         for file in stored.unwanted:
             self._content.discard(file)
+        for each in prepared:
+            if each.content is not None and each.content.data is not None:
+                self._content.prepared.put(each.submission, each.content.data)
         return stored.written
 
     def postpone_prepare(self, submission: str, attempt: int, until: float, reason: str) -> Deferred[bool]:
@@ -231,6 +234,8 @@ class QueueStore:
             count, files = cast(retention.Purged, await purged)
             if files:
                 await self._content.remove(files)
+            if count:
+                self._content.prepared.clear()  # what is forgotten is forgotten
             return count
 
         return Deferred.fromCoroutine(remove_files())
