@@ -158,7 +158,6 @@ smtpeter is ready. This is a demonstration: mail is captured, nothing leaves thi
   SMTP with STARTTLS     127.0.0.1:{ports.smtp}, 127.0.0.1:{ports.submission}
   SMTP with TLS          127.0.0.1:{ports.smtps}
   health and metrics     http://127.0.0.1:{ports.http}/healthz  http://127.0.0.1:{ports.http}/metrics
-  tracked links          http://127.0.0.1:{ports.http}/t/
   certificate authority  {authority}
 
   login                  {demo.username}
