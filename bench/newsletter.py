@@ -65,22 +65,22 @@ ARTICLE = """
 """
 
 
-def newsletter_html(mark: str = MARK) -> str:
-    """The HTML; ``mark`` stands in each article, so that no two need be the same."""
+def newsletter_html(mark: str = MARK, more: str = "") -> str:
+    """The HTML; ``mark`` stands in each article, so that no two need be the same, and ``more`` behind them."""
     articles = "".join(ARTICLE.format(n=number, mark=mark) for number in range(ARTICLES))
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Letter</title><style>{STYLE}</style></head>\n'
         '<body><!--[if mso]><table width="600"><tr><td><![endif]--><table class="wrapper" role="presentation"><tr><td>\n'
         '<table class="main" role="presentation"><tr><td class="header"><h1><a href="https://www.example.com/">The Letter'
-        f'</a></h1></td></tr>{articles}<tr><td class="footer"><p>You get this because you asked for it. '
+        f'</a></h1></td></tr>{articles}{more}<tr><td class="footer"><p>You get this because you asked for it. '
         '<a href="https://www.example.com/unsubscribe?u=1">Unsubscribe</a></p></td></tr></table></td></tr></table>'
         "<!--[if mso]></td></tr></table><![endif]--></body></html>\n"
     )
 
 
-def newsletter(mark: str = MARK, fields: str = "") -> bytes:
+def newsletter(mark: str = MARK, fields: str = "", more: str = "") -> bytes:
     """The whole message, canonical; ``fields`` are further header fields, each ended by CRLF."""
-    html = b2a_qp(newsletter_html(mark).encode("utf-8").replace(b"\n", b"\r\n"))
+    html = b2a_qp(newsletter_html(mark, more).encode("utf-8").replace(b"\n", b"\r\n"))
     text = "".join(f"Story number {number}: https://www.example.com/news/{number}\r\n" for number in range(ARTICLES))
     return (
         f"From: The Letter <letter@example.com>\r\nTo: Reader <reader@example.net>\r\nSubject: The Letter\r\n"
