@@ -1,6 +1,6 @@
 """What features cost: a newsletter of 50 KB with its styles inlined, its links and its opening tracked.
 
-    python bench/features.py [--only economy|recipients|sustained] [--seconds 20] [--json FILE]
+    python bench/features.py [--only economy|recipients|sustained] [--seconds 20] [--rate 300] [--json FILE]
 
 *economy*: CPU time of preparing it, beside the same work done with the standard library's email package, premailer and
 lxml.  *recipients*: CPU time for each of 1,000 recipients of one prepared newsletter.  *sustained*: the whole program
@@ -47,7 +47,6 @@ from smtpeter.settings import Settings
 
 FEATURES = ("inlinecss", "preventscam", "trackclicks", "trackopens", "trackbounces")
 BOTH_CORES = "0,1"
-RATE = 300  # newsletters a second that have to be kept up
 PLAIN = "2048"  # octets of a plain message
 ROUNDS = 60
 SUBMISSION = "01m7ztmsgpb0q5mbe6rmvbtpzk"
@@ -57,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", choices=("", "economy", "recipients", "sustained"))
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rate", type=int, default=300, help="newsletters a second that are asked for")
     parser.add_argument("--json", type=Path, help="add the figures to this file")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {}
@@ -65,7 +65,7 @@ def main() -> None:
     if arguments.only in ("", "recipients"):
         figures["recipients"] = recipients()
     if arguments.only in ("", "sustained"):
-        figures["sustained"] = sustained(arguments.seconds)
+        figures["sustained"] = sustained(arguments.seconds, arguments.rate)
     if arguments.json:
         keep(arguments.json, {"features": figures})
 
@@ -202,7 +202,7 @@ class Backlog(threading.Thread):
         self.join()
 
 
-def sustained(seconds: float) -> dict[str, Any]:
+def sustained(seconds: float, rate: int) -> dict[str, Any]:
     """A stream of newsletters at a steady rate, and what becomes of it; then plain mail beside it."""
     directory = Path(tempfile.mkdtemp(prefix="smtpeter-bench-"))
     directory.chmod(0o755)
@@ -220,8 +220,8 @@ def sustained(seconds: float) -> dict[str, Any]:
                 settings=f'[features.inlinecss]\nengine = "{engine}"\n',
             )  # fmt: skip
             try:
-                figures[name] = stream(client, server, content, seconds)
-                show(name, figures[name])
+                figures[name] = stream(client, server, content, seconds, rate)
+                show(name, figures[name], rate)
             finally:
                 server.stop()
     finally:
@@ -230,7 +230,7 @@ def sustained(seconds: float) -> dict[str, Any]:
     return figures
 
 
-def stream(client: Path, server: Smtpeter, content: Path, seconds: float) -> dict[str, float]:
+def stream(client: Path, server: Smtpeter, content: Path, seconds: float, rate: int) -> dict[str, float]:
     """One kind of newsletters: at the rate to be kept up, as fast as it goes, and with plain mail beside."""
     send(client, server, content, 200)
     wait_until_done(server)
@@ -239,23 +239,23 @@ def stream(client: Path, server: Smtpeter, content: Path, seconds: float) -> dic
     watch = Backlog(server)
     watch.start()
     start = time.monotonic()
-    send(client, server, content, int(RATE * seconds), rate=RATE)
+    send(client, server, content, int(rate * seconds), rate=rate)
     wait_until_done(server)
-    figures["steady"] = RATE * seconds / (time.monotonic() - start)
+    figures["steady"] = rate * seconds / (time.monotonic() - start)
     watch.stop()
     figures["unprepared"], figures["unfinished"] = watch.unprepared, watch.unfinished
 
     start = time.monotonic()
-    send(client, server, content, int(RATE * seconds))
+    send(client, server, content, int(rate * seconds))
     wait_until_done(server)
-    figures["most"] = RATE * seconds / (time.monotonic() - start)
+    figures["most"] = rate * seconds / (time.monotonic() - start)
 
     send(client, server, PLAIN, 2000)
     alone = send(client, server, PLAIN, 8000)
     figures["plain_alone"] = alone["messages"] / alone["seconds"]
     wait_until_done(server)
     newsletters = threading.Thread(
-        target=send, args=(client, server, content, int(RATE * seconds)), kwargs={"rate": RATE}, daemon=True
+        target=send, args=(client, server, content, int(rate * seconds)), kwargs={"rate": rate}, daemon=True
     )
     newsletters.start()
     time.sleep(1)
@@ -287,10 +287,10 @@ def wait_until_done(server: Smtpeter) -> None:
         time.sleep(0.05)
 
 
-def show(name: str, figures: dict[str, float]) -> None:
+def show(name: str, figures: dict[str, float], rate: int) -> None:
     """Print a kind's lines."""
     print(
-        f"{name}: asked for {RATE}/s: {figures['steady']:.0f}/s until delivered, at most {figures['unprepared']:.0f} "
+        f"{name}: asked for {rate}/s: {figures['steady']:.0f}/s until delivered, at most {figures['unprepared']:.0f} "
         f"unprepared and {figures['unfinished']:.0f} unfinished; as fast as it goes: {figures['most']:.0f}/s; "
         f"plain mail {figures['plain_alone']:.0f}/s alone, {figures['plain_beside']:.0f}/s beside it",
         flush=True,
