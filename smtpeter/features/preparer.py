@@ -13,6 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from smtpeter.batches import FIRST_WAIT, LONGEST_WAIT
 from smtpeter.delivery.retry import RetryPolicy
 from smtpeter.errors import StorageUnavailable
 from smtpeter.features.exchange import Answer, AnswerKind, Task
@@ -38,7 +39,6 @@ UNSETTLED = 250  # results that may wait to be written, with their octets; nothi
 GAP = 0.01  # seconds between two claims, so that each finds many
 POLL = 5.0  # seconds for which the store is left alone when nothing is heard
 AGE_INTERVAL = 1.0
-FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds, in trouble of the store
 STOP_TIMEOUT = 10.0
 
 
@@ -97,9 +97,7 @@ class Preparer(Service):
         self._policy = policy
         self._random = random
         self._measured = measured
-        self._settler = PreparedSettler(
-            queue=queue, report=report, clock=clock, timers=timers, metrics=metrics, more_due=more_due
-        )
+        self._settler = PreparedSettler(queue=queue, report=report, clock=clock, timers=timers, more_due=more_due)
         self._ready: deque[_Message] = deque()
         self._wanted = True  # whether there may be something to claim
         self._claiming = self._troubled = False

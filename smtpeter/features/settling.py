@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from smtpeter.batches import Batches
 from smtpeter.delivery.retry import Conclusion
-from smtpeter.errors import StorageUnavailable, StoreDamaged
-from smtpeter.interfaces import IClock, IMetrics, IQueueStore
+from smtpeter.errors import StorageUnavailable
+from smtpeter.interfaces import IClock, IQueueStore
 from smtpeter.model.delivery import (
     Job,
     LeasedRecipient,
@@ -26,9 +27,6 @@ from smtpeter.model.feature import Prepared, Unprepared
 from smtpeter.model.ids import recipient_id
 from smtpeter.model.listing import Filter
 from smtpeter.model.submission import Submission
-
-GATHER = 0.005  # seconds in which results are gathered before they are written together
-FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 
 Report = Callable[[Job, Sequence[Conclusion], float], Awaitable[Submission | None]]
 """Makes the notification of what failed; None where nobody wants one."""
@@ -76,113 +74,54 @@ class PreparedSettler:
         report: Report,
         clock: IClock,
         timers: IReactorTime,
-        metrics: IMetrics,
         more_due: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._report = report
         self._clock = clock
-        self._timers = timers
-        self._metrics = metrics
         self._more_due = more_due
-        self._unsettled: list[End] = []
-        self._writing: Sequence[End] = ()
-        self._timer: IDelayedCall | None = None
-        self._wait = 0.0
-        self._drained: Deferred[None] | None = None
+        self._ends: Batches[End] = Batches(
+            "prepared messages",
+            write=self._write,
+            broken=self._give_up,
+            timers=timers,
+            log=self._log,
+            apart=lambda end: not isinstance(end, Prepared),
+        )
 
     @property
     def unsettled(self) -> int:
         """How many results are not yet written down."""
-        return len(self._unsettled) + len(self._writing)
+        return len(self._ends)
 
     def add(self, end: End) -> None:
         """Take over a result."""
-        self._unsettled.append(end)
-        if self._timer is None and not self._writing:
-            self._timer = self._timers.callLater(GATHER, self._start)
+        self._ends.add(end)
 
     def drain(self) -> Deferred[None]:
         """Fires when everything is written down.  Cancel it to stop waiting: what is left is prepared again."""
-        if not self._unsettled and not self._writing:
-            return succeed(None)
-        if self._timer is not None:
-            self._timer.reset(0)
-        self._drained = Deferred(lambda deferred: self._give_up())
-        return self._drained
+        return self._ends.drain()
 
-    def _give_up(self) -> None:
-        self._drained = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _start(self) -> None:
-        self._timer = None
-        Deferred.fromCoroutine(self._settle())
-
-    async def _settle(self) -> None:
-        batch, self._unsettled = self._unsettled, []
-        self._writing = batch
-        left: list[End] = []
-        prepared = [end for end in batch if isinstance(end, Prepared)]
-        try:
-            if prepared:
-                await self._store(prepared)
-        except StoreDamaged:
-            left += await self._one_by_one(prepared)
-        except StorageUnavailable as error:
-            self._note_wait(error)
-            left += prepared
-        except Exception:
-            self._log.failure("prepared messages could not be written")
-            left += await self._one_by_one(prepared)
-        left += await self._one_by_one([end for end in batch if not isinstance(end, Prepared)])
-        self._writing = ()
-        self._go_on(left)
-
-    def _go_on(self, left: list[End]) -> None:
-        if not left and self._wait:
-            self._log.info("storage: prepared messages are written again", event="storage")
-        longest = LONGEST_WAIT if self._drained is None else FIRST_WAIT
-        self._wait = min(longest, self._wait * 2 or FIRST_WAIT) if left else 0.0
-        self._unsettled = [*left, *self._unsettled]
-        if self._unsettled:
-            self._timer = self._timers.callLater(self._wait, self._start)
-        elif self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
-
-    async def _one_by_one(self, ends: Sequence[End]) -> list[End]:
-        """Answers what has to be tried again; one that is damaged must not hold up the others."""
-        left: list[End] = []
-        for end in ends:
-            try:
-                await self._write(end)
-            except Exception as error:
-                if isinstance(error, StorageUnavailable) and not isinstance(error, StoreDamaged):
-                    self._note_wait(error)
-                    left.append(end)
-                else:
-                    self._log.failure("damage: submission={submission}: what features made of it cannot be written",
-                                      event="damage", submission=end.submission)  # fmt: skip
-        return left
-
-    def _note_wait(self, error: StorageUnavailable) -> None:
-        if not self._wait:
-            self._log.error("storage: prepared messages wait: {reason}", event="storage", reason=str(error))
+    def _give_up(self, end: End, error: Exception) -> None:
+        self._log.failure("damage: submission={submission}: what features made of it cannot be written",
+                          event="damage", submission=end.submission)  # fmt: skip
 
     # --- what is written ---
 
-    async def _write(self, end: End) -> None:
-        match end:
-            case Prepared():
-                await self._store([end])
-            case Postponed():
-                if not await self._queue.postpone_prepare(*end):
-                    self._fenced(1)
-            case Refused():
+    async def _write(self, ends: Sequence[End]) -> Sequence[End]:
+        prepared = [end for end in ends if isinstance(end, Prepared)]
+        if prepared:
+            await self._store(prepared)
+        for end in ends:
+            if isinstance(end, Postponed):
+                await self._postpone(end)
+            elif isinstance(end, Refused):
                 await self._refuse(end)
+        return ()
+
+    async def _postpone(self, end: Postponed) -> None:
+        if not await self._queue.postpone_prepare(*end):
+            self._fenced(1)
 
     async def _store(self, prepared: Sequence[Prepared]) -> None:
         written = await self._queue.store_prepared(prepared)
