@@ -13,7 +13,7 @@ from zope.interface import implementer
 from smtpeter.delivery.waiting import Form, Work
 from smtpeter.errors import ContentCorrupt, FeatureMissing, StorageUnavailable
 from smtpeter.interfaces import IContentStore, ICopies, IPersonalizer
-from smtpeter.mime.convert import convert, needs_conversion
+from smtpeter.mime.convert import convert
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
 
 SMALL = 262_144  # octets of content that are looked through, or filled, in a fraction of a millisecond
@@ -83,8 +83,7 @@ class FormMaker:
             converted = convert(filled, eight_bit=eight_bit)
             return Form(eight_bit, recipient, path, converted, not eight_bit and converted is not filled)
 
-        # The values of slots are ASCII and leave every line as long as it is.
-        if len(content) <= SMALL and not needs_conversion(content, eight_bit=eight_bit):
+        if len(content) <= SMALL and work.fits(content, eight_bit):
             work.form = Form(eight_bit, recipient, path, fill(), False)
             return None
         rendering = self._in_thread(render)

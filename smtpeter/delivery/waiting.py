@@ -9,6 +9,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 
 from smtpeter.interfaces import ICopies
+from smtpeter.mime.convert import needs_conversion
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome
 
 
@@ -30,7 +31,7 @@ class Work:
     it came back from a connection that did nothing for it; ``fenced``: the store does not let it go on.  ``copies``
     makes each recipient his own copy, where he gets one; ``form`` is what was made last."""
 
-    __slots__ = ("content", "copies", "done", "fenced", "form", "held", "job", "left", "outcomes", "returned")
+    __slots__ = ("_fits", "content", "copies", "done", "fenced", "form", "held", "job", "left", "outcomes", "returned")
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -40,6 +41,7 @@ class Work:
         self.content: bytes | None = None
         self.copies: ICopies | None = None
         self.form: Form | None = None
+        self._fits: dict[bool, bool] = {}
         self.held = self.returned = 0
         self.fenced = False
 
@@ -49,6 +51,15 @@ class Work:
         if form is None or form.eight_bit is not eight_bit:
             return False
         return form.recipient is None or form.recipient is self.left[0]
+
+    def fits(self, content: bytes, eight_bit: bool) -> bool:
+        """Whether such a receiver can take the content as it is.
+
+        Found out once for all copies: the values of slots are ASCII and leave every line as long as it is.
+        """
+        if eight_bit not in self._fits:
+            self._fits[eight_bit] = not needs_conversion(content, eight_bit=eight_bit)
+        return self._fits[eight_bit]
 
     def set_form(self, form: Form) -> None:
         """This was made last."""
