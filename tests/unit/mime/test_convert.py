@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import email
 from binascii import a2b_qp
-from collections.abc import Iterator
-from email.message import Message
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 
 from smtpeter.mime.convert import convert, has_long_line
 from smtpeter.mime.structure import scan
+from tests.unit.mime.reading import python_leaves as leaves
 from tests.unit.mime.test_structure import HOSTILE, lines
 
 LONG = b"word " * 250 + b"end"
@@ -26,19 +25,6 @@ def message(body: bytes, header: str = "Content-Type: text/plain; charset=utf-8\
 
 def down(content: bytes) -> bytes:
     return convert(content, eight_bit=False)
-
-
-def leaves(content: bytes) -> list[tuple[str, bytes | None]]:
-    """Type and decoded body of every leaf, as Python reads them."""
-
-    def walk(part: Message) -> Iterator[tuple[str, bytes | None]]:
-        if part.is_multipart():
-            for inner in part.get_payload():
-                yield from walk(inner)  # type: ignore[arg-type]
-        else:
-            yield part.get_content_type(), part.get_payload(decode=True)  # type: ignore[misc]
-
-    return list(walk(email.message_from_bytes(content)))
 
 
 # --- what is converted ---
