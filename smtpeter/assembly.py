@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import optionsForClientTLS
 
 from smtpeter.auth.keys import KeyRing
@@ -29,9 +31,9 @@ from smtpeter.features.setup import Setup
 from smtpeter.intake.deadlines import Timeouts
 from smtpeter.intake.door import SmtpDoor
 from smtpeter.intake.features import FeatureIntake
-from smtpeter.intake.gate import Backlog
+from smtpeter.intake.gate import Backlog, Gate
 from smtpeter.intake.message import MessagePolicy
-from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics
+from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics, ISubmissionIntake
 from smtpeter.settings import Settings
 from smtpeter.smtp.client_events import ClientProfile
 from smtpeter.smtp.server import SessionLimits
@@ -140,10 +142,16 @@ class Assembly:
             measured=self._backlog.measured,
         )
 
-    def door(self, **rooms: Any) -> SmtpDoor:
-        """What all SMTP sessions share; ``rooms`` are those that stand around it."""
+    def door(
+        self, *, portal: Portal, intake: ISubmissionIntake, gate: Gate, tls: IOpenSSLServerConnectionCreator
+    ) -> SmtpDoor:
+        """What all SMTP sessions share."""
         limits = self._settings.limits
         return SmtpDoor(
+            portal=portal,
+            intake=intake,
+            gate=gate,
+            tls=tls,
             content=self._store.content,
             clock=self._clock,
             timers=self._reactor,
@@ -158,7 +166,6 @@ class Assembly:
             ),
             policy=self._message_policy(),
             timeouts=Timeouts(limits.command_timeout, limits.handshake_timeout, limits.data_rate),
-            **rooms,
         )
 
     def _message_policy(self) -> MessagePolicy:

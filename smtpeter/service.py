@@ -25,7 +25,7 @@ from smtpeter.auth.guard import GuardedPortal
 from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.tls import ServerTls
 from smtpeter.clock import WallClock
-from smtpeter.errors import ConfigError, SmtpeterError, StorageUnavailable
+from smtpeter.errors import SmtpeterError, StorageUnavailable
 from smtpeter.features.catalog import Catalog, configure, find_features
 from smtpeter.features.services import services_of
 from smtpeter.intake.eager import EagerTransport
@@ -49,17 +49,6 @@ from smtpeter.web.tracking import Tracking
 START_INTERVAL = 2.0  # seconds between attempts to use a store that is locked, full or in trouble
 SESSION_GRACE = 10.0  # seconds that sessions may take to end when we stop
 STORE_TROUBLE = 10.0  # seconds for which /healthz tells of an error of the store
-
-
-def refuse_what_cannot_run(settings: Settings) -> None:
-    """Refuse settings that are valid but not for this version.
-
-    :raises ConfigError: one line.
-    """
-    if settings.delivery.mode == "direct":
-        raise ConfigError(
-            'delivery.mode: "direct" cannot deliver yet; set "relay" with delivery.relay, or "capture" to keep mail'
-        )
 
 
 class CannotStart(SystemExit, Exception):

@@ -24,11 +24,12 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from smtpeter import __version__
+from smtpeter.delivery.route import refuse_what_cannot_run
 from smtpeter.demo import Demo, announce, default_directory, prepare_demo
 from smtpeter.errors import SmtpeterError
 from smtpeter.log import make_observer
 from smtpeter.ownership import acting_as_owner
-from smtpeter.service import Gateway, refuse_what_cannot_run
+from smtpeter.service import Gateway
 from smtpeter.settings import DEFAULT_FILE, Settings, load
 from smtpeter.systemd import tell_systemd
 

@@ -19,6 +19,7 @@ from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.pem import read_pair
 from smtpeter.auth.tls import ServerTls
 from smtpeter.cli.endpoints import bind_error, tcp_addresses
+from smtpeter.delivery.route import refuse_what_cannot_run
 from smtpeter.errors import ConfigError
 from smtpeter.features.catalog import configure, find_features
 from smtpeter.features.discovery import CatalogError
@@ -26,7 +27,6 @@ from smtpeter.features.services import services_of
 from smtpeter.interfaces import IClock
 from smtpeter.locations import parse_relay
 from smtpeter.ownership import acting_as_owner, refuse_what_is_closed
-from smtpeter.service import refuse_what_cannot_run
 from smtpeter.settings import Settings
 from smtpeter.store.opening import bound_fingerprint
 from smtpeter.store.sqlite.connection import database_path

@@ -18,7 +18,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 TOP = {"tap", "service", "ports", "upkeep", "cli", "demo", "worker", "assembly"}
 ADAPTERS = {"auth", "intake", "features", "store", "delivery", "events", "web", "clock", "log", "systemd"}
 PURE = {"smtp", "mime", "delivery.throttle", "delivery.retry"}
-GROUND = {"batches", "model", "interfaces", "errors", "settings", "locations", "ownership", "quantities", "seals", "version"}
+GROUND = {
+    "batches", "model", "interfaces", "errors", "settings", "locations", "ownership",
+    "quantities", "seals", "version",
+}  # fmt: skip
 API = {"api"}
 PLUGINS = {"plugins"}
 ROOMS = TOP | ADAPTERS | PURE | GROUND | API | PLUGINS

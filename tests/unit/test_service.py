@@ -18,8 +18,9 @@ from twisted.logger import capturedLogs
 
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.keys import load_or_create
+from smtpeter.delivery.route import refuse_what_cannot_run
 from smtpeter.errors import ConfigError, StorageUnavailable
-from smtpeter.service import SESSION_GRACE, START_INTERVAL, STORE_TROUBLE, CannotStart, Gateway, refuse_what_cannot_run
+from smtpeter.service import SESSION_GRACE, START_INTERVAL, STORE_TROUBLE, CannotStart, Gateway
 from smtpeter.settings import DemoPorts, Limits, Listen, Tls, demo_settings
 from tests.fakes.reactor import FakeReactor
 from tests.fakes.smtp_connection import Transport
