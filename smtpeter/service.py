@@ -39,7 +39,7 @@ from smtpeter.ports import Ports, raise_open_files
 from smtpeter.settings import Settings
 from smtpeter.store.opening import Store, open_for_server, result_of
 from smtpeter.upkeep import Upkeep
-from smtpeter.web.blocks import Blocks
+from smtpeter.web.blocks import Blocks, read_lists
 from smtpeter.web.front import FrontFactory
 from smtpeter.web.metrics import Metrics
 from smtpeter.web.recorder import Recorder
@@ -180,6 +180,8 @@ class Gateway(Service):
                 )
             # Here, for what fails here gives up the store, and can be tried again.
             self._tls = self._tls or self._own_certificate()
+            # No link that must not work may work before that is known.
+            self._blocked = result_of(Deferred.fromCoroutine(read_lists(store.blocks, store.accounts)))
 
         self._store = open_for_server(
             settings.store.url,
@@ -204,7 +206,7 @@ class Gateway(Service):
         self._sessions = Sessions(settings.limits.connections, settings.limits.connections_per_address)
         self._recorder = Recorder(store.journal, self._metrics, reactor)
         self._front.is_behind = self._recorder.is_behind
-        self._blocks = Blocks(store.blocks, store.accounts, reactor)
+        self._blocks = Blocks(store.blocks, store.accounts, reactor, self._blocked)
         self._catalog = self._configure_features(keys)
         assembly = Assembly(
             settings=settings,
@@ -258,8 +260,7 @@ class Gateway(Service):
         """Mail may go out too."""
         self._scheduler.startService()
         self._preparer.startService()
-        # Not before it is known which of them must not work.
-        self._blocks.load().addCallback(lambda known: self._tracking.open(self._catalog.resources))
+        self._tracking.open(self._catalog.resources)
         self._upkeep.start()
         self._started = True
         self._log.info("smtpeter is ready as {hostname}", event="ready", hostname=self._settings.hostname)

@@ -17,30 +17,46 @@ RETRY = 1.0
 """Seconds after which a store that failed is asked again."""
 
 
-class _Lists(NamedTuple):
+class BlockLists(NamedTuple):
+    """What is blocked, by kind."""
+
     accounts: frozenset[int] = frozenset()
     submissions: frozenset[str] = frozenset()
     domains: frozenset[str] = frozenset()
 
 
+async def read_lists(store: IBlockStore, accounts: IAccountStore) -> BlockLists:
+    """What is blocked now."""
+    numbers, submissions, domains = set(), set(), set()
+    for block in await store.blocks():
+        if block.kind is BlockKind.ACCOUNT:
+            account = await accounts.account(block.value)
+            if account is not None:
+                numbers.add(account.number)
+        elif block.kind is BlockKind.SUBMISSION:
+            submissions.add(block.value)
+        else:
+            domains.add(canonical_host(block.value))
+    return BlockLists(frozenset(numbers), frozenset(submissions), frozenset(domains))
+
+
 class Blocks:
-    """What is blocked, as the store had it when its generation last changed.
+    """What is blocked, as the store had it when its generation last changed; ``lists`` is what it has now.
 
     While the store cannot be read the last list is used.  ``timers`` is the reactor.
     """
 
     _log = Logger()
 
-    def __init__(self, store: IBlockStore, accounts: IAccountStore, timers: Any) -> None:
+    def __init__(self, store: IBlockStore, accounts: IAccountStore, timers: Any, lists: BlockLists) -> None:
         self._store = store
         self._accounts = accounts
         self._timers = timers
-        self._lists = _Lists()
+        self._lists = lists
         self._wanted = 0
         self._reading = False
         self._again: IDelayedCall | None = None
         self._stopped = False
-        self._first: list[Deferred[None]] | None = []
 
     def is_blocked(self, account: int | None, submission: str, domain: str = "") -> bool:
         """See :meth:`smtpeter.interfaces.IFeatureServices.is_blocked`."""
@@ -53,16 +69,6 @@ class Blocks:
         """Something in the store is no longer as it was: read the list."""
         self._wanted += 1
         self._read()
-
-    def load(self) -> Deferred[None]:
-        """Read the list; fires when it is known for the first time, however long that takes."""
-        known: Deferred[None] = Deferred()
-        if self._first is None:
-            known.callback(None)
-            return known
-        self._first.append(known)
-        self.generation_changed()
-        return known
 
     def stop(self) -> None:
         """Ask nothing of the store any more."""
@@ -85,7 +91,7 @@ class Blocks:
             read = 0
             while read != self._wanted and not self._stopped:
                 read = self._wanted
-                self._lists = await self._fetch()
+                self._lists = await read_lists(self._store, self._accounts)
         except StorageUnavailable:
             self._later()
             return
@@ -95,9 +101,6 @@ class Blocks:
             return
         finally:
             self._reading = False
-        first, self._first = self._first, None
-        for known in first or ():
-            known.callback(None)
 
     def _later(self) -> None:
         if not self._stopped:
@@ -107,19 +110,6 @@ class Blocks:
     def _retry(self) -> None:
         self._again = None
         self._read()
-
-    async def _fetch(self) -> _Lists:
-        accounts, submissions, domains = set(), set(), set()
-        for block in await self._store.blocks():
-            if block.kind is BlockKind.ACCOUNT:
-                account = await self._accounts.account(block.value)
-                if account is not None:
-                    accounts.add(account.number)
-            elif block.kind is BlockKind.SUBMISSION:
-                submissions.add(block.value)
-            else:
-                domains.add(canonical_host(block.value))
-        return _Lists(frozenset(accounts), frozenset(submissions), frozenset(domains))
 
 
 def _is_below(domain: str, domains: frozenset[str]) -> bool:

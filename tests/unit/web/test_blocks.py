@@ -6,7 +6,8 @@ from twisted.internet.task import Clock
 
 from smtpeter.errors import StorageUnavailable
 from smtpeter.model.feature import Block, BlockKind
-from smtpeter.web.blocks import RETRY, Blocks
+from smtpeter.store.opening import result_of
+from smtpeter.web.blocks import RETRY, BlockLists, Blocks, read_lists
 
 NUMBERS = {"ann@example.com": 1, "bob@example.com": 2}
 
@@ -46,7 +47,7 @@ def timers():
 
 @pytest.fixture
 def blocks(store, timers):
-    return Blocks(store, store, timers)
+    return Blocks(store, store, timers, BlockLists())
 
 
 def test_nothing_is_blocked_at_first(blocks):
@@ -126,15 +127,11 @@ def test_a_change_while_the_list_is_read_is_not_missed(blocks, store):
     assert store.asked == 2
 
 
-def test_load_fires_when_the_list_is_known(blocks, store, timers):
-    store.error = StorageUnavailable("locked")
+def test_what_is_known_from_the_start_is_blocked_at_once(store, timers):
     store.block(BlockKind.SUBMISSION, "bad")
-    known = blocks.load()
-    assert not known.called
-    store.error = None
-    timers.advance(RETRY)
-    assert known.called and blocks.is_blocked(None, "bad")
-    assert blocks.load().called
+    lists = result_of(Deferred.fromCoroutine(read_lists(store, store)))
+    store.error = StorageUnavailable("locked")
+    assert Blocks(store, store, timers, lists).is_blocked(None, "bad")
 
 
 def test_stopped_it_asks_no_more(blocks, store, timers):
