@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 NAME = "inlinecss"
 _CACHE = 32_000_000  # octets, in each worker process
+_SEEN = "seen"
 _STYLED = re.compile(r'x-n="(\d+)"(?:[^>"]|"[^"]*")*? style="([^"]*)"')
 
 
@@ -116,8 +117,9 @@ class Cache(Generic[T]):
     def put(self, text: str, result: T, octets: int) -> None:
         """Remember a result of this size, and forget the oldest where there is no room."""
         octets += getsizeof(text) + 500
-        if octets > self._room or text in self._results:
+        if octets > self._room:
             return
+        self.octets -= self._results.pop(text, (None, 0))[1]
         self._results[text] = result, octets
         self.octets += octets
         while self.octets > self._room:
@@ -134,7 +136,7 @@ class InlineCss:
         self._load, self._bounds = _ENGINES[engine]
         self._engine: InliningEngine | None = None
         self._results: Cache[Inlined] = Cache(room // 2)
-        self._stencils: Cache[tuple[Stencil, tuple[str, ...]]] = Cache(room // 2)
+        self._stencils: Cache[tuple[Stencil, tuple[str, ...]] | str] = Cache(room // 2)
 
     def wants(self, options: Options) -> bool:
         """See the interface."""
@@ -165,16 +167,20 @@ class InlineCss:
         return result
 
     def _made_like_others(self, text: str) -> Inlined:
-        """As it was found out for another text with the same tags and sheets, if there was one."""
+        """As it was found out for another text with the same tags and sheets, if there was one.
+
+        What that takes is made for the second of them: most letters have tags that do not come again.
+        """
         pieces = cut_html(text)
         if pieces is None:
             return self._made(text)
         known = self._stencils.get(pieces.key)
-        if known is not None:
+        if isinstance(known, tuple):
             return Inlined(apply_stencil(known[0], pieces), known[1])
         result = self._made(text)
-        stencil = make_stencil(pieces, result.edits)
-        if stencil is not None:
+        if known is None:
+            self._stencils.put(pieces.key, _SEEN, 0)
+        elif (stencil := make_stencil(pieces, result.edits)) is not None:
             self._stencils.put(pieces.key, (stencil, result.notes), 2 * stencil.size)
         return result
 

@@ -2,7 +2,7 @@
 
 Of a message only the addresses of its links change, to ``<tracking_url>/t/trackclicks/<token>/<destination>``.  The
 destination is sealed, so that no table stands behind it and nobody can make us lead anywhere else; the token tells the
-recipients apart and is filled in at delivery.  Some links stay as they are: see :meth:`_Work.reason_to_stay`; those
+recipients apart and is filled in at delivery.  Some links stay as they are: see :meth:`_Stays.reason`; those
 with the attribute ``data-no-track`` do too.
 
 ``exclude = ["example.com"]`` leaves links to this domain, and to all below it, alone; with ``text = true`` what looks
@@ -16,6 +16,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from html import escape
 from typing import Any, NamedTuple
 
@@ -49,6 +50,9 @@ NAME = "trackclicks"
 LONGEST = 1500
 """Octets of an address.  What comes of it has to be an address that mail programs and proxies still take."""
 
+REMEMBERED = 1000
+"""Links of which is remembered where they lead: all recipients of a message have the same ones."""
+
 # The host as browsers find it, for whom a backslash is a slash and an account may stand before it.
 _HTTP = re.compile(
     rb"https?://(?:[^/\\?#]*@)?(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/\\?#@:\[\]<>]+)(?::[0-9]*)?(?=[/\\?#]|\Z)",
@@ -56,7 +60,7 @@ _HTTP = re.compile(
 )
 _SCHEME = re.compile(rb"[a-z][a-z0-9+.-]*+:", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_UNSUBSCRIBE = re.compile(rb"unsubscribe|preferences|opt[-_]?out", re.IGNORECASE)
+_OPT_OUT = re.compile(r"opt[-_]?out")
 _PLACEHOLDER = re.compile(rb"\{\{.*\}\}|\[\[.*\]\]|%%.*%%|\*\|.*\|\*|\$\{.*\}", re.DOTALL)
 
 _BARE = re.compile(rb"(?<![a-z0-9@/.=_-])https?://[a-z0-9\-._~:/?#\[\]@!$&'()*+,;=%|{}]+", re.IGNORECASE)
@@ -86,8 +90,8 @@ class TrackClicks:
     def __init__(self, services: IFeatureServices, excluded: Iterable[str], text: bool) -> None:
         self._services = services
         self._links = services.links
-        self._excluded = frozenset(excluded)
         self._text = text
+        self._stays = _Stays(f"{services.tracking_url}/t/".encode(), frozenset(excluded))
 
     def wants(self, options: Options) -> bool:
         """See the interface."""
@@ -98,7 +102,7 @@ class TrackClicks:
         if message.closed:
             context.note(f"no links tracked: {message.closed}")
             return
-        work = _Work(self._services, self._excluded, message, context)
+        work = _Work(self._services, self._stays, message, context)
         for leaf in message.html:
             work.edit(leaf, _places_in_html(leaf), escape(work.url))
         for leaf in message.plain if self._text else ():
@@ -116,12 +120,11 @@ class TrackClicks:
         if found is None:
             return NOT_FOUND
         submission, number, account, url = found
-        host = _host(url)
+        host, text, answer = _way(url)
         if not host or self._services.is_blocked(account, submission, host):
             return NOT_FOUND
-        data = {"destination": url.decode("utf-8", "replace")}
-        self._services.record(EventKind.CLICK, submission, number, data, request)
-        return WebResponse(302, ((b"Location", url), _PLAIN_TEXT), b"Moved\n")
+        self._services.record(EventKind.CLICK, submission, number, {"destination": text}, request)
+        return answer
 
 
 class _Work:
@@ -130,14 +133,13 @@ class _Work:
     def __init__(
         self,
         services: IFeatureServices,
-        excluded: frozenset[str],
+        stays: _Stays,
         message: IEditableMessage,
         context: IPrepareContext,
     ) -> None:
         self.url = f"{services.tracking_url}/t/{NAME}/"
-        self._ours = f"{services.tracking_url}/t/".encode()
         self._links = services.links
-        self._excluded = excluded
+        self._stays = stays
         self._context = context
         self._slot = Slot(NAME, services.links.current, TOKEN_LENGTH)
         self._unsubscribe = {
@@ -175,13 +177,36 @@ class _Work:
         """Why an address stays, or what stands behind the token of what it becomes; the same for all that are alike."""
         decision = self._decided.get(url)
         if decision is None:
-            reason = self.reason_to_stay(url)
+            reason = self._stays.reason(url)
+            if reason in ("", "excluded") and url in self._unsubscribe:
+                reason = "unsubscribe"
             sealed = "" if reason else self._links.destination(self._context.submission, self._context.account, url)
             decision = self._decided[url] = reason, f"/{sealed}".encode("ascii")
         return decision
 
-    def reason_to_stay(self, url: bytes) -> str:
+    def summary(self) -> str:
+        """What was done, for people."""
+        text = f"{self._tracked} link{'' if self._tracked == 1 else 's'} tracked"
+        if self._left:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._left.items()))
+            text += f", {self._left.total()} left alone: {reasons}"
+        return text
+
+
+class _Stays:
+    """Which addresses stay as they are, whatever message they are in: those that begin with ``ours``, for example, and
+    those of domains that are ``excluded``."""
+
+    def __init__(self, ours: bytes, excluded: frozenset[str]) -> None:
+        self._ours = ours
+        self._excluded = excluded
+        self._found_again = lru_cache(REMEMBERED)(self._found)  # many messages have the same links
+
+    def reason(self, url: bytes) -> str:
         """Why an address is left alone; empty where it is not."""
+        return self._found(url) if len(url) > LONGEST else self._found_again(url)
+
+    def _found(self, url: bytes) -> str:
         if len(url) <= LONGEST and _PLACEHOLDER.search(url):
             return "placeholder"
         scheme = _SCHEME.match(url)
@@ -196,19 +221,11 @@ class _Work:
             return "not well-formed"
         if url.startswith(self._ours):
             return "tracked already"
-        if url in self._unsubscribe or _UNSUBSCRIBE.search(url):
+        if _is_for_leaving(url):
             return "unsubscribe"
         if self._excluded and not self._excluded.isdisjoint(_domains(host)):
             return "excluded"
         return ""
-
-    def summary(self) -> str:
-        """What was done, for people."""
-        text = f"{self._tracked} link{'' if self._tracked == 1 else 's'} tracked"
-        if self._left:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self._left.items()))
-            text += f", {self._left.total()} left alone: {reasons}"
-        return text
 
 
 def _places_in_html(leaf: IEditableLeaf) -> Iterator[Place]:
@@ -219,7 +236,7 @@ def _places_in_html(leaf: IEditableLeaf) -> Iterator[Place]:
         if link.value.startswith(b"#"):
             continue
         reason = ""
-        if b"data-no-track" in link.names:
+        if link.has(b"data-no-track"):
             reason = "data-no-track"
         elif not link.value.isascii() and not (is_unicode or octets[link.start : link.end].isascii()):
             # Which octets a browser would ask for depends on the part of the address.
@@ -251,6 +268,20 @@ def _is_within(place: Place, ranges: Sequence[tuple[int, int]]) -> bool:
     return (behind > 0 and ranges[behind - 1][1] > place.start) or (
         behind < len(ranges) and ranges[behind][0] < place.end
     )
+
+
+@lru_cache(REMEMBERED)
+def _way(url: bytes) -> tuple[str, str, WebResponse]:
+    """The host of an address, the address as text, and the answer that leads there."""
+    answer = WebResponse(302, ((b"Location", url), _PLAIN_TEXT), b"Moved\n")
+    return _host(url), url.decode("utf-8", "replace"), answer
+
+
+def _is_for_leaving(url: bytes) -> bool:
+    """Whether an address looks like one by which people unsubscribe."""
+    # A pattern without regard to case takes ten times as long, and to look for octets in octets three times.
+    text = url.decode("latin-1").lower()
+    return "unsubscribe" in text or "preferences" in text or ("opt" in text and _OPT_OUT.search(text) is not None)
 
 
 def _host(url: bytes) -> str:

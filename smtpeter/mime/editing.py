@@ -210,7 +210,9 @@ class EditableMessage:
     def _put_leaf(self, output: _Output, part: Part, leaf: EditableLeaf) -> None:
         content, parts = self._content, self._parts
         is_last = part.end == len(content)
-        delimiters = tuple(b"--" + delimiter for delimiter in delimiters_around(parts, part))
+        around = delimiters_around(parts, part)
+        # Those that end a multipart begin like its others.
+        delimiters = tuple(b"--" + each for each in around if not (each.endswith(b"--") and each[:-2] in around))
         encoded = leaf.encode(delimiters, is_last=is_last)
         begin = max(output.position, part.begin)
         output.copy(begin)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ Edit = tuple[int, int, Sequence[bytes | Slot]]
 
 _PGP = re.compile(rb"(?:^|>)[ \t]*+-----BEGIN PGP ", re.M)  # at the beginning of a line, also for readers of HTML
 _NOT_SHOWN = re.compile(r"[^!-~]")
+_REMEMBERED = 131_072  # octets
 _RAW_FACTOR = 4  # a transfer encoding makes text at most this much larger, as a rule
 
 
@@ -90,7 +92,7 @@ class EditableLeaf:
         self._octets = octets
         self._slots: list[tuple[int, Slot]] = []
         self._protected: list[tuple[int, int]] = []
-        self._links: tuple[bytes, list[Link]] | None = None  # those of these octets
+        self._links: tuple[bytes, Sequence[Link]] | None = None  # those of these octets
 
     @property
     def octets(self) -> bytes:
@@ -109,8 +111,9 @@ class EditableLeaf:
 
     def links(self) -> Sequence[Link]:
         """The links in HTML, found once for as long as nothing is edited."""
-        if self._links is None or self._links[0] is not self._octets:
-            self._links = self._octets, find_links(self._octets)
+        octets = self._octets
+        if self._links is None or self._links[0] is not octets:
+            self._links = octets, _find_again(octets) if len(octets) <= _REMEMBERED else find_links(octets)
         return self._links[1]
 
     def text(self) -> str:
@@ -153,15 +156,19 @@ class EditableLeaf:
         pieces: list[bytes] = []
         position = length = 0
         moves: list[tuple[int, int, int, int]] = []  # what was (start, end) is (start, end) now
+        checked: Slot | None = None
         for start, end, new in edits:
             if not position <= start <= end <= len(octets):
                 raise ValueError(f"({start}, {end}) is no range of {len(octets)} octets behind {position}")
-            kept.take(start, end, length - position)
+            if self._slots:
+                kept.take(start, end, length - position)
             pieces.append(octets[position:start])
             begin = length = length + start - position
             for piece in new:
                 if isinstance(piece, Slot):
-                    self._check(piece)
+                    if piece is not checked:  # as a rule all of them are the same
+                        self._check(piece)
+                        checked = piece
                     kept.slots.append((length, piece))
                     piece = b"x" * piece.length
                 pieces.append(piece)
@@ -229,6 +236,12 @@ class EditableLeaf:
         if self._codec is None:
             return pieces
         return [piece.decode("utf-8", "replace").encode(self._codec, self._on_error) for piece in pieces]
+
+
+@lru_cache(maxsize=4)
+def _find_again(html: bytes) -> Sequence[Link]:
+    """The same letter often comes many times, once for each reader."""
+    return tuple(find_links(html))
 
 
 class _Kept:

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from html import unescape
 from typing import NamedTuple
 
-# The first alternative is for tags as people write them, and much faster.
+# All begin with "<", which is searched for in no time.  Of tags, behind that, the first alternative is for those that
+# people write, and much faster.
 _TAG = (
-    r"</?[a-zA-Z](?:[^>\"'=]*+(?:=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+)?+[^>\"'=]*+)*+>"
+    r"/?[a-zA-Z](?:[^>\"'=]*+(?:=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+)?+[^>\"'=]*+)*+>"
     r"|[^\s/>]*+(?:[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^\s>\"'][^\s>]*+)?+)?+)*+"
     r">)"
 )
 # `unclosed` is what browsers leave out: a tag that goes on to the end.
 _TOKEN = re.compile(
-    rf"{_TAG}|(?P<unclosed></?[a-zA-Z](?s:.*))"
-    r"|<!--(?:-?>|[^-]*+(?:-(?!-!?>)[^-]*+)*+(?:--!?>|\Z))|<[!?/][^>]*+(?:>|\Z)"
+    rf"<(?:{_TAG}|(?P<unclosed>/?[a-zA-Z](?s:.*))"
+    r"|!--(?:-?>|[^-]*+(?:-(?!-!?>)[^-]*+)*+(?:--!?>|\Z))|[!?/][^>]*+(?:>|\Z))"
 )
 CUT = re.compile("(" + _TOKEN.pattern.replace("?P<unclosed>", "?:") + ")")
 """With its ``split`` a text becomes text, token, text, token, ... text."""
-_FIND_TAG = re.compile(_TAG)
+_FIND_TAG = re.compile(f"<(?:{_TAG})")
 _TAG_NAME = re.compile(r"</?([a-zA-Z][^\s/>]*)")
 _ATTRIBUTE = re.compile(r"([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s>\"'][^\s>]*+))?+)?+")
 _HAS_WORDS = re.compile(r"[\s\"'/](?:class|id)\s*=", re.IGNORECASE)
@@ -42,6 +44,7 @@ _OPAQUE = {
     "textarea", "title", "xmp",
 }  # fmt: skip
 _INTO = 2
+_REMEMBERED = 300  # characters
 _SHOWN = {"iframe", "math", "select", "svg", "textarea"}
 _HOLDING = {"noscript", "select", "svg", "template"}  # elements
 
@@ -123,7 +126,7 @@ class _Reading:
             source = match.group()
             if source in steps:
                 step = steps[source]
-            elif source[1] in "!?" or (source[1] == "/" and not source[2:3].isalpha()):
+            elif not _TAG_NAME.match(source):
                 self._note(source)
                 continue
             elif match.lastgroup:
@@ -177,13 +180,23 @@ def tag_name(source: str) -> str:
     return _TAG_NAME.match(source)[1].lower()  # type: ignore[index]  # every tag has one
 
 
-def attributes(source: str) -> Iterator[Attribute]:
+def attributes(source: str) -> Sequence[Attribute]:
     """The attributes of a start tag.  Where two have the same name, the first one counts."""
+    return _read_again(source) if len(source) <= _REMEMBERED else tuple(_read(source))
+
+
+def _read(source: str) -> Iterator[Attribute]:
     name = _TAG_NAME.match(source)
     for match in _ATTRIBUTE.finditer(source, name.end() if name else 0, len(source) - 1):
         group = match.lastindex or 1
         value = match[group] if group > 1 else ""
         yield Attribute(match[1].lower(), value, match.start(), match.end(), match.start(group), _QUOTES[group])
+
+
+@lru_cache(maxsize=256)
+def _read_again(source: str) -> tuple[Attribute, ...]:
+    """Each is asked for a few times, and a sender's letters have the same ones."""
+    return tuple(_read(source))
 
 
 def attribute(source: str, name: str) -> str | None:

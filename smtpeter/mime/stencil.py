@@ -29,19 +29,23 @@ _TEMPLATE_MARKS = ("{", "%%", "[[", "*|", "<%")  # in what stands between tokens
 class Cut(NamedTuple):
     """A text in pieces: text, token, text, ... text; and what it has in common with others that get the same edits.
 
-    ``free``: values of :data:`_FREE` are not in the key.
+    ``values`` are those of all :data:`_FREE`, in order; None where they are in the key.
     """
 
     pieces: list[str]
     key: str
-    free: bool
+    values: list[str] | None
 
 
 class Stencil(NamedTuple):
-    """New pieces by their places; those of tokens with free values are in parts, between which the values stand."""
+    """New pieces by their places; those of tokens with free values are in parts, between which the values stand.
+
+    ``first`` has the number of the first value of each of these.
+    """
 
     whole: Mapping[int, str]
     parted: Mapping[int, tuple[str, ...]]
+    first: Mapping[int, int]
 
     @property
     def size(self) -> int:
@@ -69,18 +73,21 @@ def cut_html(text: str) -> Cut | None:
             between[begin + 1 : place + 1] = [""] * (place - begin)
             begin = -1
     rest = "".join(between)
-    if begin >= 0 or any(mark in rest for mark in _TEMPLATE_MARKS):
+    # One character is found in no time, two are not.
+    if begin >= 0 or any(mark[0] in rest and mark in rest for mark in _TEMPLATE_MARKS):
         return None
-    free = not any(_ASKING.search(sheet) for sheet in sheets)
-    if free:
-        tokens = _FREE.sub('=""', tokens)
-    return Cut(pieces, "\0".join((tokens, "", *sheets)), free)
+    values = None
+    if not any(_ASKING.search(sheet) for sheet in sheets):
+        parts = _FREE.split(tokens)
+        tokens, values = '=""'.join(parts[::2]), parts[1::2]
+    return Cut(pieces, "\0".join((tokens, "", *sheets)), values)
 
 
 def make_stencil(made: Cut, edits: Sequence[Edit]) -> Stencil | None:
     """What these edits, in order, do to the text that was cut; None where they do not fit into its pieces."""
     pieces = made.pieces
     ends = list(accumulate(map(len, pieces)))
+    first = {} if made.values is None else _first_values(pieces)
     whole: dict[int, str] = {}
     parted: dict[int, tuple[str, ...]] = {}
     number = 0
@@ -98,7 +105,7 @@ def make_stencil(made: Cut, edits: Sequence[Edit]) -> Stencil | None:
             continue
         piece = pieces[number]
         offset = ends[number] - len(piece)
-        if number % 2 and made.free and _FREE.search(piece):
+        if number in first:
             if number in parted:
                 return None
             parts = _part(piece, start - offset, end - offset, new)
@@ -109,7 +116,17 @@ def make_stencil(made: Cut, edits: Sequence[Edit]) -> Stencil | None:
             before = whole.get(number, piece)
             shift = len(before) - len(piece)
             whole[number] = before[: start - offset + shift] + new + before[end - offset + shift :]
-    return Stencil(whole, parted)
+    return Stencil(whole, parted, {number: first[number] for number in parted})
+
+
+def _first_values(pieces: Sequence[str]) -> dict[int, int]:
+    """Of each token that has free values, how many stand before those."""
+    first: dict[int, int] = {}
+    token = -1
+    for count, before in enumerate(_FREE.split("\0" + "\0".join(pieces[1::2]))[:-1:2]):
+        token += before.count("\0")
+        first.setdefault(2 * token + 1, count)
+    return first
 
 
 def _part(token: str, start: int, end: int, new: str) -> tuple[str, ...] | None:
@@ -138,9 +155,12 @@ def apply_stencil(stencil: Stencil, made: Cut) -> str:
     pieces = made.pieces.copy()
     for number, piece in stencil.whole.items():
         pieces[number] = piece
+    values = made.values or []
     for number, parts in stencil.parted.items():
+        place = stencil.first[number]
         out = [parts[0]]
-        for value, part in zip(_FREE.findall(pieces[number]), parts[1:], strict=True):
-            out += (value, part)
+        for part in parts[1:]:
+            out += (values[place], part)
+            place += 1
         pieces[number] = "".join(out)
     return "".join(pieces)

@@ -128,6 +128,23 @@ def test_the_names_of_attributes() -> None:
     assert (link.tag, link.names) == (b"a", (b"class", b"data-no-track", b"href", b"href"))
 
 
+def test_whether_it_has_an_attribute() -> None:
+    link = the_link(b'<a title="data-no-track" x-data-no-track HREF="http://x/" Class=b>')
+    assert link.has(b"class") and link.has(b"href")
+    assert not link.has(b"data-no-track")
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        b'<td class="a" style="<a href=y>">', b"<td>", b"</td>", b'<img alt=">">', b'<p class="a"id="<a href=y>">',
+        b'<tdx title="<a href=y>">', b'<TD title="<a href=y>">', b'<p = "<b">', b'<br/>', b"<table\nx='<a href=y>'>",
+    ],
+)  # fmt: skip
+def test_tags_that_are_passed_over(tag: bytes) -> None:
+    assert addresses(tag + b"<a href=http://x/>" + tag) == [b"http://x/"]
+
+
 # --- what addresses mean ---
 
 

@@ -98,3 +98,8 @@ def test_template_tags_are_covered(tag) -> None:
 )
 def test_what_is_no_template_tag_stays(text) -> None:
     assert cover_templates(text) == text
+
+
+def test_an_end_tag_of_no_latin_letter_is_a_comment() -> None:
+    outline = read_outline("<p></\xe9><b></b>")
+    assert outline.sources == ["<p>", "<b>", "</b>"]

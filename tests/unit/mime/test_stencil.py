@@ -45,7 +45,7 @@ def with_other_words(html):
         if pieces[number].strip() and not pieces[number - 1].lower().startswith(("<style", "<!", "</")):
             pieces[number] = f"other words, {len(pieces[number])} before"
     for number in range(1, len(pieces), 2):
-        if made.free and pieces[number][1] != "!":
+        if made.values is not None and pieces[number][1] != "!":
             pieces[number] = re.sub(
                 r' (href|src)="http[^"]*"', r' \1="https://other.example/?a=1&amp;b"', pieces[number]
             )

@@ -382,6 +382,17 @@ def test_one_result_serves_all_messages_with_the_same_text(monkeypatch) -> None:
     assert results[:2] == results[2:4] == results[4:]
 
 
+def test_the_engine_is_not_asked_about_the_third_text_with_the_same_tags() -> None:
+    feature = make()
+    calls = []
+    engine = inlinecss.premailer()
+    feature._engine = lambda html, css: calls.append(html) or engine(html, css)
+    texts = [f'<style>a{{color:red}}</style><a href="{number}">{number}</a>' for number in range(4)]
+    results = [feature.inlined(text).text for text in texts]
+    assert results == [f'<a style="color:red" href="{number}">{number}</a>' for number in range(4)]
+    assert len(calls) == 2
+
+
 def test_the_cache_is_bounded() -> None:
     cache = inlinecss.Cache(10_000)
     for number in range(1000):
@@ -396,6 +407,14 @@ def test_the_cache_is_bounded() -> None:
     cache.get(kept[0])
     cache.put("new" * 200, Inlined("new" * 200, ()), 1000)
     assert cache.get(kept[0]) is not None and cache.get(kept[1]) is None
+
+
+def test_what_is_put_again_counts_once() -> None:
+    cache = inlinecss.Cache(10_000)
+    cache.put("text", Inlined("x" * 100, ()), 100)
+    before = cache.octets
+    cache.put("text", Inlined("y" * 200, ()), 200)
+    assert cache.octets == before + 100 and cache.get("text") == Inlined("y" * 200, ())
 
 
 def test_what_does_not_fit_is_not_cached() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from smtpeter.plugins.trackclicks import LONGEST, plugin
+from smtpeter.plugins.trackclicks import LONGEST, _host, plugin
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
@@ -279,6 +279,30 @@ def test_the_address_in_list_unsubscribe() -> None:
     context = FakeContext()
     feature().prepare(message, context)
     assert context.notes == ["1 link tracked, 1 left alone: 1 unsubscribe"]
+
+
+def test_what_one_message_says_of_unsubscribing_is_nothing_to_the_next() -> None:
+    html = b"<a href=https://example.com/bye>"
+    messages = [
+        html_message(html, fields=fields) for fields in ("", "List-Unsubscribe: <https://example.com/bye>\r\n", "")
+    ]
+    context, made = FakeContext(), feature()
+    for message in messages:
+        made.prepare(message, context)
+    left = "0 links tracked, 1 left alone: 1 unsubscribe"
+    assert context.notes == ["1 link tracked", left, "1 link tracked"]
+
+
+@pytest.mark.parametrize(
+    "url", [b"http://e.example\n@x.example/", b"http://e\x01@x.example/", b"http://x.example/\x7f"]
+)
+def test_attack_controls_anywhere_in_an_address(url: bytes) -> None:
+    assert _host(url) == ""
+
+
+@pytest.mark.parametrize("word", ["Unsubscribe", "PREFERENCES", "optout", "Opt-Out", "opt_OUT"])
+def test_words_of_leaving_in_any_case(word: str) -> None:
+    assert noted(f"<a href=https://example.com/{word}>".encode())[1].endswith("1 left alone: 1 unsubscribe")
 
 
 @pytest.mark.parametrize(
