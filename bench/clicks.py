@@ -5,14 +5,16 @@
 The server is one process on one core, the client (wrk) on the other: plain HTTP, keep-alive, the fields of a browser,
 one ``User-Agent`` of 500 for each request.  The links are of 20,000 recipients of 200 messages, five links each; they
 are clicked in an order that looks random.  ``front`` is smtpeter as it is, ``twisted.web`` the same without the reader
-of simple requests, ``aiohttp`` (where it is installed) checks the link's MAC, redirects, and keeps no event.  It needs
-Debian's ``wrk``.
+of simple requests, ``aiohttp`` (where it is installed) checks the link's MAC, redirects, and keeps no event.
+``constant`` is no more than Twisted's reactor and sockets, the most that can be had of them: each time something comes
+it sends the same answer.  It needs Debian's ``wrk``.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -37,7 +39,7 @@ from smtpeter.model.submission import Content, Submission
 SERVER_CORE, CLIENT_CORE = "0", "1"
 PORT = 18080
 MESSAGES, RECIPIENTS, LINKS = 200, 100, 5
-DEFAULT_PEERS = ("front", "twisted.web", "aiohttp")
+DEFAULT_PEERS = ("front", "twisted.web", "constant", "aiohttp")
 KEYS = FeatureKeys("a1", {"a1": bytes(32)})
 
 SCRIPT = """
@@ -91,14 +93,19 @@ def main() -> None:
         rates = [figure["rate"] for figure in rounds]
         events = ", ".join(f"{figure['events']:.0f} of {figure['requests']:.0f}" for figure in rounds)
         cpu = statistics.median(figure["cpu"] for figure in rounds)
-        print(f"{peer:12} {statistics.median(rates):8.0f} a second   {cpu:5.1f} us of CPU each   events: {events}")
+        written = statistics.median(figure["written"] for figure in rounds)
+        print(
+            f"{peer:12} {statistics.median(rates):8.0f} a second   {cpu:5.1f} us of CPU each   "
+            f"{written:8.0f} events a second until all are written: {events}"
+        )
     if arguments.json:
         document = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
         arguments.json.write_text(json.dumps({**document, "clicks": figures}, indent=1))
 
 
 def measure(peer: str, directory: Path, arguments: argparse.Namespace) -> dict[str, float] | None:
-    """One run: the rate, the server's CPU time for a request in microseconds, and how many events became durable."""
+    """One run: the rate, the server's CPU time for a request in microseconds, how many events became durable, and at
+    what rate: some 50,000 may wait to be written when the last request was answered."""
     command = ["taskset", "-c", SERVER_CORE, arguments.python, __file__, "--serve", peer, str(directory)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -108,7 +115,7 @@ def measure(peer: str, directory: Path, arguments: argparse.Namespace) -> dict[s
             return None
         script = directory / "clicks.lua"
         script.write_text(SCRIPT % (directory / "paths", arguments.depth))
-        before = cpu_seconds(server.pid)
+        before, begun = cpu_seconds(server.pid), time.monotonic()
         client = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{arguments.connections}", f"-d{arguments.seconds}s"]
         said = subprocess.run(
             [*client, "-s", str(script), f"http://127.0.0.1:{PORT}/"], capture_output=True, text=True, check=True
@@ -118,12 +125,14 @@ def measure(peer: str, directory: Path, arguments: argparse.Namespace) -> dict[s
             print(said, file=sys.stderr)
         server.send_signal(signal.SIGTERM)
         events = int(server.stdout.readline() or 0)
+        written = time.monotonic() - begun
         used = float(server.stdout.readline() or 0) - before
         return {
             "requests": requests,
             "rate": requests / arguments.seconds,
             "cpu": used / requests * 1e6,
             "events": events,
+            "written": events / written,
         }
     finally:
         server.kill()
@@ -160,6 +169,8 @@ def serve(peer: str, directory: Path) -> None:
     (directory / "paths").write_text("\n".join(make_links(seal, ids)))
     if peer == "aiohttp":
         serve_aiohttp(seal)
+    elif peer == "constant":
+        serve_constant()
     else:
         serve_ours(peer, directory, ids, now)
 
@@ -176,8 +187,10 @@ def serve_ours(peer: str, directory: Path, ids: list[str], now: float) -> None:
     from smtpeter.web.front import FrontFactory
     from smtpeter.web.metrics import Metrics
     from smtpeter.web.recorder import Recorder
+    from smtpeter.web.rest.carrier import Carrier
     from smtpeter.web.site import make_site
     from smtpeter.web.tracking import Tracking
+    from smtpeter.web.uploads import Uploads
 
     sys.setswitchinterval(LOCK_SECONDS)
     loop: Any = reactor
@@ -198,7 +211,10 @@ def serve_ours(peer: str, directory: Path, ids: list[str], now: float) -> None:
     )
     tracking = Tracking(clock)
     tracking.open({plugin.name: plugin.configure({}, services)})
-    site = make_site(lambda: None, metrics, (), tracking, loop)
+    site = make_site(
+        trouble=lambda: None, metrics=metrics, metrics_allow=(), tracking=tracking,
+        carrier=Carrier(Uploads(directory), 0, loop), documents={}, reactor=loop,
+    )  # fmt: skip
     front = FrontFactory(site, tracking, clock, loop, eager=EagerTransport, is_behind=recorder.is_behind)
     factory: Any = site if peer == "twisted.web" else front
 
@@ -212,17 +228,49 @@ def serve_ours(peer: str, directory: Path, ids: list[str], now: float) -> None:
         for job in await store.queue.claim_due(["example.net"], 100000, now, now + 900):
             await store.queue.release(job.submission, job.lease)
         loop.listenTCP(PORT, factory, backlog=1024, interface="127.0.0.1")
+        gc.collect()
+        gc.freeze()  # as the program does when it is ready
         print("ready", flush=True)
 
     async def end() -> None:
         await recorder.stop()
+        print(metrics._counts[("events_recorded",)], flush=True)
         await store.close()
-        print(metrics._counts[("events_recorded",)])
         print(cpu_seconds(os.getpid()), flush=True)
         loop.stop()
 
     loop.callWhenRunning(lambda: Deferred.fromCoroutine(begin()).addErrback(lambda failure: print(failure)))
     signal.signal(signal.SIGTERM, lambda number, frame: loop.callFromThread(lambda: Deferred.fromCoroutine(end())))
+    loop.run(installSignalHandlers=False)
+
+
+def serve_constant() -> None:
+    from twisted.internet import reactor
+    from twisted.internet.protocol import Factory, Protocol
+
+    from smtpeter.intake.eager import EagerTransport
+    from smtpeter.web.lean import write_answer
+    from smtpeter.web.tracking import STRICT, Answer
+
+    loop: Any = reactor
+    fields = (*STRICT, (b"Location", b"https://www.example.com/" + bytes(60).replace(b"\0", b"a")))
+    answer = write_answer(Answer(302, fields, b"Moved\n"), b"Thu, 01 Jan 1970 00:00:00 GMT", b"GET", False)
+
+    class Constant(Protocol):
+        def connectionMade(self) -> None:
+            self.write = EagerTransport(self.transport).write
+
+        def dataReceived(self, data: bytes) -> None:
+            self.write(answer)
+
+    def end() -> None:
+        print(0)
+        print(cpu_seconds(os.getpid()), flush=True)
+        loop.stop()
+
+    loop.listenTCP(PORT, Factory.forProtocol(Constant), backlog=1024, interface="127.0.0.1")
+    loop.callWhenRunning(lambda: print("ready", flush=True))
+    signal.signal(signal.SIGTERM, lambda number, frame: loop.callFromThread(end))
     loop.run(installSignalHandlers=False)
 
 

@@ -72,11 +72,13 @@ class LinkSeal:
             return None
         try:
             for_tokens, submission, account, payload = self._opened(destination)
-            octets = _decode(token)
+            given = token.encode("ascii").translate(_TO_STANDARD)
+            name = binascii.a2b_base64(given[:8])[:_NUMBER]
         except (KeyError, ValueError):
             return None
-        name, mac = octets[:_NUMBER], octets[_NUMBER:]
-        if not hmac.compare_digest(_mac(for_tokens, submission.encode("ascii") + name)[:_TOKEN_MAC], mac):
+        mac = _mac(for_tokens, submission.encode("ascii") + name)[:_TOKEN_MAC]
+        # The token that is made for this number is the only good one, and so is its spelling.
+        if not hmac.compare_digest(binascii.b2a_base64(name + mac, newline=False), given):
             return None
         return Found(submission, int.from_bytes(name, "big"), account, payload)
 

@@ -73,7 +73,9 @@ class _Visit:
 class _Waiting(NamedTuple):
     """An event that is not written yet.  ``cost`` in octets, as it counts for the capacity."""
 
-    happening: Happening
+    kind: EventKind
+    time: float
+    data: Mapping[str, Any]
     reasons: tuple[str, ...]
     visit: _Visit
     cost: int
@@ -128,7 +130,7 @@ class Recorder:
                 visit.links += (link,)
         protocol = "https" if request.secure else "http"
         told = {"ip": request.address, "headers": fields, "protocol": protocol, **data}
-        self._fresh.append(_Waiting(Happening(kind, time, submission, number, told), reasons, visit, cost))
+        self._fresh.append(_Waiting(kind, time, told, reasons, visit, cost))
         if self._tick is None:
             self._tick = self._timers.callLater(STEP, self._turn_over)
 
@@ -276,11 +278,13 @@ class Recorder:
 
 
 def _classified(event: _Waiting, delivered: float | None) -> Happening:
-    happening = event.happening
-    reasons = event.reasons + reasons_of_time(happening.time, delivered)
-    if happening.kind is EventKind.CLICK and len(event.visit.links) >= MANY_LINKS:
+    kind, time, data, reasons, visit, _ = event
+    reasons += reasons_of_time(time, delivered)
+    if kind is EventKind.CLICK and len(visit.links) >= MANY_LINKS:
         reasons += (ALL_LINKS,)
-    return happening._replace(data={**happening.data, "machine": ";".join(reasons)}) if reasons else happening
+    if reasons:
+        data = {**data, "machine": ";".join(reasons)}
+    return Happening(kind, time, *visit.recipient, data)
 
 
 @lru_cache(REQUESTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ from smtpeter.web.clients import client_of
 
 PREFIX = b"/t/"
 LONGEST_BODY = 64 * 1024
+
+HEADERS = 1000
+"""Headers of features' answers that are not looked at anew: all who follow one link have the same."""
 
 STRICT = (
     (b"Cache-Control", b"no-store, private"),
@@ -96,15 +100,15 @@ class Tracking:
             return _NOTHING
         if body is None:
             return _TOO_LARGE
-        client = client_of(peer, secure, fields, self._trusted)
+        address, secure = client_of(peer, secure, fields, self._trusted) if self._trusted else (peer, secure)
         request = WebRequest(
             verb,
             tail.decode("ascii"),
             query.decode("ascii"),
             fields,
-            client.address,
+            address,
             self._clock.time(),
-            client.secure,
+            secure,
             body if verb == "POST" else b"",
         )
         try:
@@ -125,9 +129,15 @@ def _checked(response: WebResponse) -> Answer:
         return _NOTHING
     if response.status not in _STATUSES or not isinstance(response.body, bytes):
         raise ValueError("not a status, or not a body, that can be answered")
-    for name, value in response.headers:
+    return Answer(response.status, _with_strict(response.headers), response.body)
+
+
+@lru_cache(HEADERS)
+def _with_strict(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """A feature's headers with what every answer has; :raises ValueError: as :func:`_checked` does."""
+    for name, value in headers:
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError("a header with characters that it cannot have")
         if name.lower() in _OURS:
             raise ValueError(f"the header {name.decode()} is not for features")
-    return Answer(response.status, STRICT + response.headers, response.body)
+    return STRICT + headers

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpeter.model.ids import make_submission_id
-from smtpeter.seals import ReturnPath
+from smtpeter.seals import LinkSeal, ReturnPath
 from smtpeter.smtp.grammar import SENDER, parse_path
 
 KEYS = {"1": bytes(32), "2": b"\x01" * 32, "z9z9z9z9": b"\x02" * 32}
@@ -96,3 +96,28 @@ def test_an_address_lives_as_long_as_its_key() -> None:
 )
 def test_what_is_no_return_address(text: str) -> None:
     assert path().read(text) is None
+
+
+# --- links ---
+
+
+def test_attack_no_character_of_a_token_can_be_changed_left_out_or_added() -> None:
+    seal = LinkSeal("1", KEYS.__getitem__)
+    destination, token = seal.destination(SUBMISSION, 7, b"https://example.com/"), seal.token("1", SUBMISSION, 300)
+    assert seal.read(token, destination) == (SUBMISSION, 300, 7, b"https://example.com/")
+    for place in range(len(token)):
+        for character in string.ascii_letters + string.digits + "-_+/=!. é\n\0":
+            others = [token[:place] + character + token[place + 1 :], token[:place] + character + token[place:-1]]
+            assert all(seal.read(other, destination) is None for other in others if other != token)
+    assert seal.read(token[:-1], destination) is seal.read(token + "A", destination) is None
+
+
+def test_a_token_has_one_spelling() -> None:
+    seal = LinkSeal("1", KEYS.__getitem__)
+    destination = seal.destination(SUBMISSION, None, b"")
+    tokens = [seal.token("1", SUBMISSION, number) for number in (1, 2**32 - 1, *range(2, 40))]
+    assert any("-" in token for token in tokens) and any("_" in token for token in tokens)
+    for token in tokens:
+        assert seal.read(token, destination) is not None
+        other = token.translate(str.maketrans("-_", "+/"))
+        assert other == token or seal.read(other, destination) is None

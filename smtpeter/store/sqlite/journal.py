@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from smtpeter.interfaces import IEventJournal, IExecutor
+from smtpeter.model import listing
 from smtpeter.model.event import EventKind, JournalEntry
 from smtpeter.model.feature import Happening
+from smtpeter.store.sqlite import records
 from smtpeter.store.sqlite.rows import DELIVERED, milliseconds, pack_data, seconds, unpack_data
 from smtpeter.store.sqlite.transaction import Combinable
+
+T = TypeVar("T")
 
 GROUP = 50
 """Recipients asked for in one statement; where there are fewer, NULL is asked for, which no recipient has."""
@@ -38,10 +44,9 @@ _DELIVERED = f"""
     ) END
     FROM wanted CROSS JOIN recipient USING (submission, number)
 """
-_RECORD = """
-    INSERT INTO event (time, kind, submission, number, data) SELECT ?1, ?2, ?3, ?4, ?5
-    WHERE EXISTS (SELECT 1 FROM recipient WHERE submission = ?3 AND number = ?4)
-"""
+# Recipients are numbered from 1 on, and forgotten with their submission: to look for each would cost a third more.
+_SIZES = "SELECT id, recipients FROM submission WHERE id IN (SELECT value FROM json_each(?))"
+_INSERT = "INSERT INTO event (time, kind, submission, number, data) VALUES (?, ?, ?, ?, ?)"
 
 
 def insert_events(
@@ -49,7 +54,7 @@ def insert_events(
 ) -> None:
     """Write events: time in milliseconds, kind, submission, recipient's number, data."""
     connection.executemany(
-        "INSERT INTO event (time, kind, submission, number, data) VALUES (?, ?, ?, ?, ?)",
+        _INSERT,
         [(time, kind.value, submission, number, pack_data(data)) for time, kind, submission, number, data in events],
     )
 
@@ -70,18 +75,18 @@ class Record(Combinable):
     @classmethod
     def together(cls, connection: sqlite3.Connection, operations: Sequence[Record]) -> Sequence[int]:
         """See :class:`smtpeter.store.sqlite.transaction.Combinable`.  Answers how many were written."""
-        return [
-            connection.executemany(
-                _RECORD,
-                [
-                    (milliseconds(time), kind.value, submission, number, pack_data(data))
-                    for kind, time, submission, number, data in operation.happenings
-                ],
-            ).rowcount
-            if operation.happenings
-            else 0
-            for operation in operations
-        ]
+        ids = {happening.submission for operation in operations for happening in operation.happenings}
+        sizes: dict[str, int] = dict(connection.execute(_SIZES, (json.dumps(list(ids)),)).fetchall())
+        written = []
+        for operation in operations:
+            rows = [
+                (milliseconds(time), kind.value, submission, number, pack_data(data))
+                for kind, time, submission, number, data in operation.happenings
+                if 1 <= number <= sizes.get(submission, 0)
+            ]
+            connection.executemany(_INSERT, rows)
+            written.append(len(rows))
+        return written
 
 
 def _filled(recipients: Sequence[tuple[str, int]]) -> list[Any]:
@@ -135,3 +140,35 @@ class EventJournal:
             return [_entry(row) for row in rows]
 
         return self._executor.read(read)
+
+    def records(
+        self, filter: listing.RecordFilter, after: int, limit: int, render: Callable[[Sequence[listing.Record]], T]
+    ) -> Deferred[tuple[T, int | None]]:
+        """See the interface."""
+
+        def read(connection: sqlite3.Connection) -> tuple[T, int | None]:
+            found, following = records.read_records(connection, filter, after, limit)
+            return render(found), following
+
+        return self._executor.read(read)
+
+    def last(self) -> Deferred[int]:
+        """See the interface."""
+        return self._executor.read(records.last)
+
+    def kinds(self, account: int, since: float, until: float) -> Deferred[frozenset[EventKind]]:
+        """See the interface."""
+        return Deferred.fromCoroutine(self._kinds(account, since, until))
+
+    async def _kinds(self, account: int, since: float, until: float) -> frozenset[EventKind]:
+        seen: frozenset[EventKind] = frozenset()
+        after: int | None = 0
+        while after is not None:
+            look = partial(records.look_for_kinds, account=account, since=since, until=until, seen=seen, after=after)
+            found, after = await self._executor.read(look)
+            seen |= found
+        return seen
+
+    def first_time(self) -> Deferred[float | None]:
+        """See the interface."""
+        return self._executor.read(records.first_time)

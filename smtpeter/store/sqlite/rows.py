@@ -25,7 +25,7 @@ STATES: Mapping[int, RecipientState] = {number: state for state, number in STATE
     WAITING: RecipientState.DUE  # for the world; it waits to be prepared
 }
 
-_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
 
 
 def milliseconds(seconds: float) -> int:
@@ -62,7 +62,10 @@ def unpack_slots(text: str) -> tuple[PlacedSlot, ...]:
 
 def pack_data(data: Mapping[str, Any]) -> str | None:
     """An event's data as JSON, none as NULL.  What is no character in it becomes ``?``."""
-    return _JSON.encode(dict(data)).encode("utf-8", "replace").decode("utf-8") if data else None
+    if not data:
+        return None
+    text = _JSON.encode(dict(data))
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def unpack_data(text: str | None) -> Mapping[str, Any]:

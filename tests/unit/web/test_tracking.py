@@ -144,6 +144,15 @@ def test_attack_a_feature_with_a_bug_cannot_split_answers(tracking, feature, res
     assert answer.fields[: len(STRICT)] == STRICT
 
 
+def test_attack_headers_that_were_good_once_let_no_bad_ones_through(tracking, feature):
+    good, bad = (b"Location", b"http://x/"), (b"Location", b"http://x/\r\n")
+    for response, status in [(good, 302), (bad, 500), (good, 302), (bad, 500), ((*good, b""), 500)]:
+        feature.response = WebResponse(302, (response,))
+        assert ask(tracking).status == status
+    feature.response = WebResponse(302, ((b"Location", b"http://y/"),))
+    assert ask(tracking).fields == (*STRICT, (b"Location", b"http://y/"))
+
+
 def test_a_bug_is_logged_and_does_not_fill_the_log(tracking, feature, clock):
     events = []
     globalLogPublisher.addObserver(events.append)
