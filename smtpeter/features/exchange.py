@@ -6,6 +6,7 @@ Neither side believes the other to be well: a worker has read a stranger's mail.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -129,14 +130,18 @@ class Answer(NamedTuple):
 
 
 def _read_content(size: Any, digest: str, file: Any, octets: bytes) -> Content:
-    """What was made.  The file is one of ours: its name becomes part of a path, and it is removed one day.
+    """What was made.  The checksum of octets that came along is our own.
 
     :raises ValueError: where it cannot be that.
     """
-    content = Content(size, bytes.fromhex(digest), octets if file is None else None, file, prepared=True)
+    if file is None:
+        if len(octets) != size:
+            raise ValueError("no content")
+        return Content(len(octets), hashlib.sha256(octets).digest(), octets, prepared=True)
+    content = Content(size, bytes.fromhex(digest), None, file, prepared=True)
     if not isinstance(size, int) or size < 0 or len(content.digest) != _DIGEST:
         raise ValueError("no content")
-    if file is not None and not _FILE.fullmatch(file):
+    if not _FILE.fullmatch(file):  # its name becomes part of a path, and it is removed one day
         raise ValueError("no file of ours")
     return content
 

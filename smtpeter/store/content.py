@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,13 +44,13 @@ class Recent:
 
     def __init__(self, room: int) -> None:
         self._left = room
-        self._kept: OrderedDict[str, tuple[bytes, bytes | None]] = OrderedDict()  # octets, and their digest once known
+        self._kept: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()  # octets and their digest
 
-    def put(self, submission: str, octets: bytes) -> None:
+    def put(self, submission: str, octets: bytes, digest: bytes) -> None:
         """Keep it, and forget the oldest where there is no room."""
         if submission in self._kept:
             self._left += len(self._kept.pop(submission)[0])
-        self._kept[submission] = octets, None
+        self._kept[submission] = octets, digest
         self._left -= len(octets)
         while self._left < 0:
             self._left += len(self._kept.popitem(last=False)[1][0])
@@ -62,13 +61,8 @@ class Recent:
         self._kept.clear()
 
     def get(self, submission: str, content: Content) -> bytes | None:
-        """It, if it is this content: what a worker said of it is not believed."""
-        octets, digest = self._kept.get(submission, (b"", None))
-        if len(octets) != content.size or not octets:
-            return None
-        if digest is None:
-            digest = hashlib.sha256(octets).digest()
-            self._kept[submission] = octets, digest
+        """It, if it is this content: another worker may have made something else of it."""
+        octets, digest = self._kept.get(submission, (None, b""))
         return octets if digest == content.digest else None
 
 

@@ -7,7 +7,6 @@ has to start quickly.
 from __future__ import annotations
 
 import errno
-import hashlib
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -47,14 +46,15 @@ class Outside:
         return checked(submission, octets, content)
 
     def keep(self, octets: bytes) -> Content:
-        """What was made, ready to be stored: small content comes back, large content is durable in a file by then.
+        """What was made, ready to be stored: small content comes back, without its digest, which is for the server to
+        make; large content is durable in a file by then.
 
         A file that is not stored in the end is removed at the next start of the server.
 
         :raises StorageUnavailable: where the file cannot be written.
         """
         if len(octets) <= self._small_content:
-            return Content(len(octets), hashlib.sha256(octets).digest(), octets, prepared=True)
+            return Content(len(octets), b"", octets, prepared=True)
         file = IncomingFile(self._directory)
         try:
             file.write([octets])

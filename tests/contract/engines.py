@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -183,6 +184,8 @@ def made_of(
     """What was made of a submission: ``data``, which is kept as a worker does it; None: it goes as it came."""
     outside = open_outside(f"sqlite://{engine.directory / 'mail.db'}", engine.directory, SMALL)
     content = None if data is None else outside.keep(data)
+    if content is not None and content.data is not None:
+        content = content._replace(digest=hashlib.sha256(content.data).digest())  # as the server does
     return Prepared(unprepared.submission, unprepared.attempt, content, slots, told)
 
 

@@ -53,6 +53,11 @@ def test_an_answer_comes_back(answer):
     assert Answer.decode(answer.encode()) == answer
 
 
+def test_the_checksum_of_what_came_along_is_our_own():
+    answer = Answer.decode(spoilt(content=[SMALL.size, "00" * 32, None, None]))
+    assert answer.content == SMALL
+
+
 def test_slots_that_are_alike_are_told_once():
     slots = tuple(PlacedSlot(offset, Slot("trackclicks", "a rather long key", 24)) for offset in range(0, 30_000, 30))
     assert len(Answer(1, AnswerKind.PREPARED, SMALL, slots).encode()) < 15 * len(slots)
@@ -101,6 +106,8 @@ def spoilt(**changes):
         spoilt(content=["1", "00" * 32, None]),
         spoilt(content=[-1, "00" * 32, None]),
         spoilt(content=[1, "00", None]),
+        spoilt(content=[SMALL.size + 1, "", None, None]),
+        spoilt(content=[SMALL.size, "00", "f" * 32, None]),
         spoilt(content=[1, "00" * 32, "../../smtpeter.db"]),
         spoilt(content=[1, "00" * 32, 7]),
         b"[" * 100_000 + b"\n",

@@ -228,6 +228,7 @@ def test_a_worker_that_goes_last_leaves_the_log_to_the_next_server(engine: Threa
 def test_small_content_comes_back(engine: Threaded, outside: Outside, size: int) -> None:
     content = outside.keep(b"m" * size)
     assert (content.size, content.data, content.file, content.prepared) == (size, b"m" * size, None, True)
+    assert content.digest == b""
     assert content_files(engine) == set()
 
 
