@@ -13,7 +13,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 class Origin(NamedTuple):
     """Where a session's mail comes from, for Received.
 
-    ``with_protocol`` is a keyword of RFC 3848 or RFC 6531; ``tls`` names version and cipher, empty without TLS.
+    ``client_name`` is what the client calls itself, empty where it does not.  ``with_protocol`` is a keyword of
+    RFC 3848 or RFC 6531, or ``HTTP``, which has none; ``tls`` names version and cipher, empty without TLS.
     """
 
     client_name: str
@@ -39,7 +40,7 @@ def received_field(origin: Origin, hostname: str, id: str, date: str, only_recip
     have another spelling (RFC 6531 section 3.2).
     """
     literal = f"IPv6:{origin.address}" if ":" in origin.address else origin.address
-    name = _UNSAFE.sub("?", origin.client_name)
+    name = _UNSAFE.sub("?", origin.client_name or f"[{literal}]")
     tls = f" ({origin.tls})" if origin.tls else ""
     recipient = f"\r\n\tfor <{only_recipient}>" if only_recipient and only_recipient.isascii() else ""
     return (

@@ -58,6 +58,7 @@ class PathRole:
 
 SENDER = PathRole("5.1.7", "Bad sender address")
 RECIPIENT = PathRole("5.1.3", "Bad recipient address")
+ANYBODY = PathRole("5.1.3", "Bad address")
 
 
 def parse_path(text: str, where: PathRole) -> tuple[str, str, str]:
@@ -93,6 +94,14 @@ def parse_path(text: str, where: PathRole) -> tuple[str, str, str]:
     if any(character > "~" and unicodedata.category(character) in _UNFIT for character in local + domain):
         raise where.bad("it holds a control character or an exotic space")
     return f"{local}@{domain}", _queue_key(domain, where), match["rest"]
+
+
+def parse_mailbox(text: str, where: PathRole = ANYBODY) -> str:
+    """Check a bare ``local@domain``, without brackets and route; answers its domain as a queue key."""
+    mailbox, key, rest = parse_path(f"<{text}>", where)
+    if not key or rest or mailbox != text:
+        raise where.bad("write it as local-part@domain")
+    return key
 
 
 def _ascii_domain(domain: str, where: PathRole) -> str:

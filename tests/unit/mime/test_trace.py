@@ -44,6 +44,12 @@ def test_received_without_tls():
     )
 
 
+@pytest.mark.parametrize(("address", "literal"), [("192.0.2.1", "[192.0.2.1]"), ("2001:db8::1", "[IPv6:2001:db8::1]")])
+def test_a_client_that_tells_no_name_is_known_by_its_address(address, literal):
+    field = received_field(Origin("", address, "HTTP", ""), "mx.test", "id1", DATE, None)
+    assert field.startswith(f"Received: from {literal} ({literal})\r\n\tby mx.test with HTTP\r\n\tid id1;")
+
+
 def test_an_ipv6_client_is_an_address_literal():
     """RFC 5321 section 4.1.3."""
     field = received_field(ORIGIN._replace(address="2001:db8::1"), "mx.test", "id1", DATE, None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smtpeter.errors import Refusal
 from smtpeter.smtp import grammar
-from smtpeter.smtp.grammar import RECIPIENT, SENDER, decode_xtext, parse_parameters, parse_path
+from smtpeter.smtp.grammar import RECIPIENT, SENDER, decode_xtext, parse_mailbox, parse_parameters, parse_path
 
 
 @pytest.mark.parametrize(
@@ -328,3 +328,43 @@ def test_orcpt_and_envid_are_kept_as_given():
     assert grammar.check_orcpt("rfc822;A+2Bb@X.test") == "rfc822;A+2Bb@X.test"
     assert grammar.check_orcpt("utf-8;\\x{E4}@x.test") == "utf-8;\\x{E4}@x.test"
     assert grammar.check_envid("A+2Bb") == "A+2Bb"
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("a@B.test", "b.test"),
+        ('"a b"@b.test', "b.test"),
+        ("a@b\u00fccher.test", "xn--bcher-kva.test"),
+        ("a@[192.0.2.1]", "[192.0.2.1]"),
+    ],
+)
+def test_a_bare_mailbox(text, domain):
+    assert parse_mailbox(text) == domain
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "<a@b.test>",
+        "a@b.test>",
+        "a@b.test> SIZE=1",
+        "a@b.test>x",
+        "postmaster",
+        "@c.test:a@b.test",
+        " a@b.test",
+        "a@b.test ",
+        "a@b.test\n",
+        "a@b.test, c@d.test",
+        "A <a@b.test>",
+        "a@b\u3002test",
+    ],
+)
+def test_what_is_no_bare_mailbox(text):
+    """Whatever takes it says whose it is, and repeats nothing of it."""
+    with pytest.raises(Refusal) as error:
+        parse_mailbox(text)
+    assert error.value.reply.code == 501
+    assert error.value.reply.text.startswith("Bad address: ")
