@@ -17,6 +17,10 @@ class NotPossible(SmtpeterError):
     """An operator's request cannot be carried out; the text is one line for people."""
 
 
+class IdempotencyConflict(SmtpeterError):
+    """Another request was made under the same idempotency key."""
+
+
 class Refusal(SmtpeterError):
     """A client's request is refused.
 

@@ -7,14 +7,14 @@ with :class:`smtpeter.errors.StorageUnavailable`, which is always temporary.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
-from smtpeter.model.account import Account, AccountState, Credential, CredentialKind
+from smtpeter.model.account import USUAL_SCOPES, Account, AccountState, Credential, CredentialKind, Scope
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, SettledJob
 from smtpeter.model.event import EventKind, JournalEntry
 from smtpeter.model.feature import (
@@ -31,8 +31,10 @@ from smtpeter.model.feature import (
     WebRequest,
     WebResponse,
 )
-from smtpeter.model.listing import Filter, MessageRow, Verb
-from smtpeter.model.submission import Content, Submission
+from smtpeter.model.listing import Filter, MessageRow, Record, RecordFilter, Verb
+from smtpeter.model.submission import Content, Submission, Taken, WholeMessage
+
+T = TypeVar("T")
 
 
 class IClock(Interface):
@@ -51,9 +53,11 @@ class ISubmitter(Interface):
     account = Attribute("the smtpeter.model.account.Account")
     login = Attribute("the credential's public name, or empty for an account's own password")
     options = Attribute("the credential's default options: a tuple of (name, value)")
+    scopes = Attribute("what the credential may be used for: a tuple of smtpeter.model.account.Scope")
 
-    def check() -> Deferred[None] | None:
-        """Confirm, at the start of each message, that this submitter may send now.
+    def check(sending: bool = True) -> Deferred[None] | None:
+        """Confirm, at the start of each message or request, that this submitter may send now; or else, where it is not
+        ``sending``, that he is still who he was: then an account that is not approved yet will do.
 
         None where that is known without asking the store; otherwise a Deferred.
 
@@ -77,10 +81,26 @@ class ITokenCredential(ICredentials):
 class ISubmissionIntake(Interface):
     """The one door through which every message enters the queue."""
 
-    def submit(submission: Submission) -> Deferred[None]:
-        """Take over responsibility; fires only when the submission is durable.
+    def submit(submission: Submission) -> Deferred[Taken | None]:
+        """Take over responsibility; fires only when the submission is durable, as :meth:`IQueueStore.enqueue` says.
 
-        Cancel it to take the submission back, as :meth:`IQueueStore.enqueue` says.
+        Cancel it to take the submission back, as it says there.
+        """
+
+
+class IMessageIntake(Interface):
+    """Takes messages from doors that have them as a whole: everything is then as with SMTP."""
+
+    def take(message: WholeMessage, submitter: ISubmitter) -> Deferred[Taken]:
+        """Take a message; fires when it is durable.  It is asked before whether mail is accepted now.
+
+        Fails with Refusal (4xx: later; 5xx: what is wrong), with IdempotencyConflict, and with the store's errors.
+        """
+
+    def again(submission: Submission, numbers: Collection[int], submitter: ISubmitter) -> Deferred[Taken]:
+        """Take the same message once more for these of its recipients, under new ids, with the options that it had.
+
+        Fails as :meth:`take`, and with KeyError and ContentCorrupt where its content is gone.
         """
 
 
@@ -116,11 +136,17 @@ class IContentStore(Interface):
 class IQueueStore(Interface):
     """The queue.  Every call is one transaction of its own; no cursor or connection ever leaves the store."""
 
-    def enqueue(submission: Submission) -> Deferred[None]:
+    def enqueue(submission: Submission) -> Deferred[Taken | None]:
         """Make a submission durable, all its recipients due, with an ``attempt`` event for each.
 
+        Fires with None where that was done for all recipients.  Where the submission has an idempotency key it fires
+        with what became of it: recipients that were taken before under this key are not enqueued again (and where there
+        were only such, nothing is, and a file of its content is removed).  Fails with IdempotencyConflict where another
+        request was taken under its key.  The key is committed in the same transaction.
+
         Cancel it to take the submission back: what is not yet written never will be, and its file is removed; of what
-        turns out to have been written all the same, recipients that are still due are cancelled.
+        turns out to have been written all the same, recipients that are still due are cancelled.  But what was written
+        under a key stays, and is the answer to whoever comes again with it.
         """
 
     def recover() -> Deferred[int]:
@@ -178,8 +204,8 @@ class IQueueStore(Interface):
     def release(submission: str, lease: int) -> Deferred[None]:
         """Give back, at once due again and not counted as attempts, what of a job is still leased."""
 
-    def select(filter: Filter, limit: int) -> Deferred[Sequence[MessageRow]]:
-        """Rows for a listing, newest first."""
+    def select(filter: Filter, limit: int, before: tuple[str, int] | None = None) -> Deferred[Sequence[MessageRow]]:
+        """Rows for a listing, newest first; with ``before`` those that come behind this (submission, number) in it."""
 
     def count(filter: Filter, verb: Verb) -> Deferred[int]:
         """How many recipients a bulk verb would change now."""
@@ -208,7 +234,7 @@ class IQueueStore(Interface):
 
     def purge(now: float, content_age: float, captured_age: float, event_age: float, limit: int) -> Deferred[int]:
         """Forget up to ``limit`` submissions' content, or rows and events, whose retention (seconds after they were
-        done) is over; fires with how many were dealt with, 0 when nothing was left to do."""
+        done) is over, and as many idempotency keys; fires with how many were dealt with, 0 when nothing was left."""
 
     def generation() -> Deferred[int]:
         """A counter that grows whenever a command changed what a running server may have cached."""
@@ -240,6 +266,7 @@ class IAccountStore(Interface):
         key_id: str,
         name: str,
         options: tuple[tuple[str, str], ...],
+        scopes: tuple[Scope, ...] = USUAL_SCOPES,
     ) -> Deferred[Credential]:
         """Fails with NotPossible where there is no such account, or the public part is taken."""
 
@@ -250,9 +277,13 @@ class IAccountStore(Interface):
         """All, revoked ones too, of one account or of all, oldest first."""
 
     def edit_credential(
-        kind: CredentialKind, public: str, name: str | None, options: tuple[tuple[str, str], ...] | None
+        kind: CredentialKind,
+        public: str,
+        name: str | None,
+        options: tuple[tuple[str, str], ...] | None,
+        scopes: tuple[Scope, ...] | None = None,
     ) -> Deferred[None]:
-        """Change the name or the options; None leaves as it is.  Fails with NotPossible where there is none."""
+        """Change name, options or scopes; None leaves as it is.  Fails with NotPossible where there is none."""
 
     def rotate_credential(kind: CredentialKind, public: str, secret_hash: bytes, key_id: str) -> Deferred[None]:
         """Give it another secret.  Fails with NotPossible where there is none."""
@@ -265,6 +296,20 @@ class IAccountStore(Interface):
 
     def bind_keys(fingerprint: str) -> Deferred[None]:
         """Remember, the first time, which keys file belongs to this store; later fail with ConfigError for another."""
+
+
+class ISecretMaker(Interface):
+    """Makes what people and programs prove themselves with.  Each answer has ``public``, ``shown`` (tell it once, keep
+    it nowhere), ``secret_hash`` and ``key_id``, as :meth:`IAccountStore.add_credential` wants them."""
+
+    def login(username: str | None = None) -> Any:
+        """A login; with ``username`` another password for that one."""
+
+    def token() -> Any:
+        """A token."""
+
+    def password() -> Deferred[tuple[str, str]]:
+        """A person's first password, and its hash."""
 
 
 class IBlockStore(Interface):
@@ -294,6 +339,25 @@ class IEventJournal(Interface):
 
     def after(cursor: int, limit: int) -> Deferred[Sequence[JournalEntry]]:
         """Every event after a cursor, in order."""
+
+    def records(
+        filter: RecordFilter, after: int, limit: int, render: Callable[[Sequence[Record]], T]
+    ) -> Deferred[tuple[T, int | None]]:
+        """Events behind a cursor (0: from the beginning of what the filter wants), in order, with all that is known of
+        them; and the cursor to go on behind, None where nothing is left now.
+
+        ``limit`` is how many events are looked at, so that one call is never long; there may be fewer of those that are
+        wanted, or none, with more to come.  ``render`` makes of them what is needed; it is called in another thread.
+        """
+
+    def last() -> Deferred[int]:
+        """The cursor of the newest event, 0 where there is none."""
+
+    def kinds(account: int, since: float, until: float) -> Deferred[frozenset[EventKind]]:
+        """Which kinds of events of an account's mail lie within these times, ``until`` excluded.  It may take long."""
+
+    def first_time() -> Deferred[float | None]:
+        """The time of the oldest event that is kept."""
 
 
 # --- delivery -------------------------------------------------------------------------------------------------------
@@ -342,6 +406,19 @@ class ICopies(Interface):
         """
 
 
+class ISentMessages(Interface):
+    """What recipients were sent, as it went."""
+
+    def octets(submission: Submission, number: int | None) -> Deferred[bytes]:
+        """The octets that went to a recipient.  Before it is sent these are the octets for a receiver that takes 8-bit
+        content; before its features have prepared it, the octets that came in.  Without a number the places that are
+        different for each recipient are not filled.
+
+        Fails with KeyError where the content is no longer kept, with ContentCorrupt, and with FeatureMissing where the
+        copy cannot be made any more.
+        """
+
+
 class IMetrics(Interface):
     """Counters for /metrics; names and labels are fixed where the implementation is made."""
 
@@ -370,6 +447,8 @@ class IExecutor(Interface):
 
 class IFeatureCatalog(Interface):
     """The features that are installed and not disabled, in the order in which they run."""
+
+    options = Attribute("all options of theirs: an iterable of smtpeter.model.feature.Option")
 
     def canonical(name: str) -> str | None:
         """The name under which an option of theirs is kept, by any of its names; None: it is nobody's."""

@@ -33,12 +33,24 @@ class CredentialKind(StrEnum):
     TOKEN = "token"
 
 
+class Scope(StrEnum):
+    """What a token may be used for.  MANAGE: accounts, logins and tokens, as far as its account may."""
+
+    SEND = "send"
+    READ = "read"
+    MANAGE = "manage"
+
+
+USUAL_SCOPES = (Scope.SEND, Scope.READ)
+"""Those of a token of which nobody said otherwise."""
+
+
 class Credential(NamedTuple):
     """A login or a token.
 
     ``public`` is the username of a login and the public part of a token.  ``secret_hash`` is a keyed hash made with the
     key ``key_id``.  ``options`` are the features that are on by default, by canonical name.  ``used`` is None until it
-    was used for the first time.
+    was used for the first time.  ``scopes`` are a token's; a login sends.
     """
 
     number: int
@@ -52,3 +64,4 @@ class Credential(NamedTuple):
     created: float
     used: float | None
     revoked: float | None
+    scopes: tuple[Scope, ...] = USUAL_SCOPES

@@ -13,8 +13,11 @@ Options = Mapping[str, str]
 """A message's effective options: canonical names, and values as :class:`OptionKind` tells.  Absent: not given."""
 
 
-CORE_OPTIONS = {name: name for name in ("tags", "maxdelivertime", "send_at", "images")} | {"sendat": "send_at"}
-"""Options that are no feature's, since journal and schedule depend on them: canonical names by :func:`option_key`."""
+CORE_OPTIONS = {name: name for name in ("tags", "maxdelivertime", "send_at", "images", "idempotency_key")} | {
+    "sendat": "send_at"
+}
+"""Options that are no feature's, since journal, schedule and queue depend on them: canonical names by
+:func:`option_key`.  The idempotency key is only ever a field of a message."""
 
 
 def option_key(name: str) -> str:

@@ -27,6 +27,11 @@ def make_submission_id(milliseconds: int, entropy: bytes) -> str:
     )  # fmt: skip
 
 
+def first_id(seconds: float) -> str:
+    """The least id that a submission of a time (seconds since the epoch) or later can have."""
+    return make_submission_id(min(max(int(seconds * 1000), 0), 0xFFFF_FFFF_FFFF), bytes(ENTROPY_BYTES))
+
+
 def pack_submission_id(id: str) -> bytes:
     """A submission's id as 16 octets.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from smtpeter.model.delivery import RecipientState
+from smtpeter.model.event import EventKind
 
 
 class Filter(NamedTuple):
@@ -47,6 +49,41 @@ class MessageRow(NamedTuple):
     time: float
     next_attempt: float | None
     tags: tuple[str, ...]
+
+
+class RecordFilter(NamedTuple):
+    """Which events are wanted; None everywhere means all of them.
+
+    ``account`` is an account's number.  ``kinds`` are kinds of events.  ``since`` (inclusive) and ``until`` (exclusive)
+    are the events' times in seconds since the epoch.  ``submission`` and ``number`` name one submission or one
+    recipient of it; ``recipient`` is a whole address (compared without case); ``tags`` must all be there.
+    """
+
+    account: int | None = None
+    kinds: frozenset[EventKind] | None = None
+    since: float | None = None
+    until: float | None = None
+    submission: str | None = None
+    number: int | None = None
+    recipient: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Record(NamedTuple):
+    """An event, with what is known of its recipient and submission.
+
+    ``id`` is the recipient's.  ``options`` are the submission's effective ones.  ``time`` in seconds since the epoch.
+    """
+
+    cursor: int
+    kind: EventKind
+    time: float
+    id: str
+    envelope: str
+    recipient: str
+    tags: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
+    data: Mapping[str, Any]
 
 
 class Verb(StrEnum):

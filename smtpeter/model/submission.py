@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from smtpeter.model.envelope import Envelope
@@ -23,13 +24,49 @@ class Content(NamedTuple):
     prepared: bool = False
 
 
+class Idempotency(NamedTuple):
+    """A client's own name for what it hands over, so that to hand it over again does no harm for 24 hours.
+
+    ``digest`` is of the whole request: all of it was taken before, or nothing, and the same key with another digest is
+    a conflict.  None: each recipient stands for itself, and no conflict is ever seen, since MTAs split messages.
+    """
+
+    key: str
+    digest: bytes | None
+
+
+class Taken(NamedTuple):
+    """What a client is told of a submission: its id, and its recipients' (id, address), in the order of the request.
+
+    ``again``: nothing was enqueued, because all of it was taken before; then the ids are those of then.
+    """
+
+    id: str
+    recipients: tuple[tuple[str, str], ...]
+    again: bool = False
+
+
+class WholeMessage(NamedTuple):
+    """A message that a door has as a whole.  ``pieces`` are its octets, canonical CRLF, in pieces of any size.
+
+    ``options`` are what the request asks for beside the message, by any of their names, as text.  ``client`` is the
+    address that it came from; ``idempotency`` as in Submission.
+    """
+
+    envelope: Envelope
+    pieces: Iterable[bytes]
+    options: Mapping[str, str]
+    client: str
+    idempotency: Idempotency | None = None
+
+
 class Submission(NamedTuple):
     """One message as it is handed over to the queue.  Times are seconds since the epoch, UTC.
 
     ``channel`` is the door it came through: ``smtp``, ``rest`` or ``internal`` (our own notifications).
     ``login`` is the credential's public name, empty when there is none.  ``options`` are the effective options
     by their canonical names; ``tags`` is one of them, kept apart because the journal depends on it.  ``prepare``: it
-    has to be prepared by its features before anything of it is due.
+    has to be prepared by its features before anything of it is due.  ``idempotency`` is of its account.
     """
 
     id: str
@@ -46,3 +83,4 @@ class Submission(NamedTuple):
     tags: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     prepare: bool = False
+    idempotency: Idempotency | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smtpeter.errors import ConfigError, NotPossible
-from smtpeter.model.account import Account, AccountState, CredentialKind
+from smtpeter.model.account import USUAL_SCOPES, Account, AccountState, CredentialKind, Scope
 from tests.contract.engines import START, Engine
 
 LOGIN, TOKEN = CredentialKind.LOGIN, CredentialKind.TOKEN
@@ -110,7 +110,27 @@ def test_a_credential_is_edited_and_rotated(engine: Engine, ann: Account) -> Non
     engine.wait(accounts.edit_credential(LOGIN, "user", None, ()))
     credential = engine.wait(accounts.credential(LOGIN, "user"))
     assert credential is not None
-    assert (credential.name, credential.options) == ("new", ())
+    assert (credential.name, credential.options, credential.scopes) == ("new", (), USUAL_SCOPES)
+
+
+def test_a_credential_has_the_scopes_that_it_was_given(engine: Engine, ann: Account) -> None:
+    accounts = engine.store.accounts
+    for number, scopes in enumerate([(), (Scope.SEND,), (Scope.MANAGE, Scope.READ), tuple(Scope)]):
+        made = engine.wait(accounts.add_credential(TOKEN, ann.email, str(number), b"x", "k", "", (), scopes))
+        assert made.scopes == scopes
+        assert engine.wait(accounts.credential(TOKEN, str(number))) == made
+    add(engine, "usual", TOKEN)
+    assert [each.scopes for each in engine.wait(accounts.credentials(TOKEN, None))][-1] == USUAL_SCOPES
+
+
+def test_the_scopes_of_a_token_are_edited(engine: Engine, ann: Account) -> None:
+    accounts = engine.store.accounts
+    add(engine, "token", TOKEN)
+    for scopes in (tuple(Scope), (Scope.READ,), ()):
+        engine.wait(accounts.edit_credential(TOKEN, "token", None, None, scopes))
+        credential = engine.wait(accounts.credential(TOKEN, "token"))
+        assert credential is not None
+        assert (credential.scopes, credential.options) == (scopes, (("a", "true"),))
 
 
 def test_a_change_is_told_to_the_server_and_use_is_not(engine: Engine, ann: Account) -> None:

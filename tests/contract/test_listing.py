@@ -172,3 +172,41 @@ def test_what_waits_to_be_prepared_is_listed_as_due_and_as_deferred_once_it_was_
     assert found(engine, states=due, attempted=True) == ["a@x.example", "b@y.example"]
     assert apply(engine, Verb.HOLD, domain="x.example") == 1
     assert found(engine, states=due) == ["b@y.example"]
+
+
+def test_a_listing_goes_on_where_it_was_though_new_mail_comes(engine: Engine) -> None:
+    for number in range(4):
+        enqueue(engine, *[f"{number}{letter}@a.example" for letter in "abc"], time=START + number)
+    expected = found(engine)
+    read: list[str] = []
+    before: tuple[str, int] | None = None
+    while rows := engine.wait(engine.store.queue.select(Filter(), 5, before)):
+        read += [row.recipient for row in rows]
+        before = rows[-1].submission, rows[-1].number
+        enqueue(engine, "new@a.example", time=START + 10)
+    assert read == expected
+    assert len(read) == 12
+
+
+@pytest.mark.parametrize("states", [None, frozenset({RecipientState.DUE}), frozenset({RecipientState.DELIVERED})])
+def test_a_listing_of_a_filter_goes_on_too(engine: Engine, states: frozenset[RecipientState] | None) -> None:
+    taken = [
+        enqueue(engine, f"a{number}@a.example", f"b{number}@b.example", time=START + number) for number in range(5)
+    ]
+    for job in claim(engine, "a.example", at=START + 10):
+        settle(engine, job, RecipientState.DELIVERED)
+    filter = Filter(states=states, since=START + 1, until=START + 4)
+    everything = engine.wait(engine.store.queue.select(filter, 100))
+    assert {row.submission for row in everything} == {each.id for each in taken[1:4]}
+    for index, row in enumerate(everything):
+        place = row.submission, row.number
+        assert list(engine.wait(engine.store.queue.select(filter, 100, place))) == list(everything[index + 1 :])
+        assert list(engine.wait(engine.store.queue.select(filter, 1, place))) == list(everything[index + 1 : index + 2])
+
+
+def test_a_time_is_where_ids_say_to_the_millisecond(engine: Engine) -> None:
+    for thousandths in (0, 1, 999, 1000, 61_000):
+        enqueue(engine, f"{thousandths}@a.example", time=START + thousandths / 1000)
+    assert found(engine, since=START + 0.001, until=START + 1) == ["999@a.example", "1@a.example"]
+    assert found(engine, since=-1e9, until=1e12) == found(engine)
+    assert found(engine, until=-5) == []

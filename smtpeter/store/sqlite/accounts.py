@@ -11,14 +11,15 @@ from zope.interface import implementer
 
 from smtpeter.errors import ConfigError, NotPossible
 from smtpeter.interfaces import IAccountStore, IClock, IExecutor
-from smtpeter.model.account import Account, AccountState, Credential, CredentialKind
+from smtpeter.model.account import USUAL_SCOPES, Account, AccountState, Credential, CredentialKind, Scope
 from smtpeter.store.sqlite.listing import bump_generation
 from smtpeter.store.sqlite.rows import milliseconds, pack_options, seconds, unpack_options
 
 _ACCOUNT = "a.number, a.email, a.name, a.admin, a.state, a.password_hash, a.created"
 _CREDENTIALS = f"""
     SELECT {_ACCOUNT},
-        c.number, c.kind, c.public, c.secret_hash, c.key_id, c.name, c.options, c.created, c.used, c.revoked
+        c.number, c.kind, c.public, c.secret_hash, c.key_id, c.name, c.options, c.created, c.used, c.revoked,
+        c.scopes
     FROM credential AS c JOIN account AS a ON a.number = c.account
 """
 
@@ -29,7 +30,7 @@ def _account(row: Sequence[Any]) -> Account:
 
 
 def _credential(row: Sequence[Any]) -> Credential:
-    number, kind, public, secret_hash, key_id, name, options, created, used, revoked = row[7:]
+    number, kind, public, secret_hash, key_id, name, options, created, used, revoked, scopes = row[7:]
     return Credential(
         number=number,
         kind=CredentialKind(kind),
@@ -42,6 +43,7 @@ def _credential(row: Sequence[Any]) -> Credential:
         created=seconds(created),
         used=None if used is None else seconds(used),
         revoked=None if revoked is None else seconds(revoked),
+        scopes=tuple(Scope(scope) for scope in scopes.split()),
     )
 
 
@@ -109,8 +111,10 @@ class AccountStore:
         key_id: str,
         name: str,
         options: tuple[tuple[str, str], ...],
+        scopes: tuple[Scope, ...] = USUAL_SCOPES,
     ) -> Deferred[Credential]:
         """See the interface."""
+        packed = " ".join(scopes)
         created = self._now()
 
         def write(connection: sqlite3.Connection) -> Credential:
@@ -119,10 +123,10 @@ class AccountStore:
                 raise NotPossible(f"there is no account {email}")
             added = connection.execute(
                 """
-                INSERT INTO credential (kind, account, public, secret_hash, key_id, name, options, created)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, public) DO NOTHING
+                INSERT INTO credential (kind, account, public, secret_hash, key_id, name, options, created, scopes)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (kind, public) DO NOTHING
                 """,
-                (kind.value, account[0], public, secret_hash, key_id, name, pack_options(options), created),
+                (kind.value, account[0], public, secret_hash, key_id, name, pack_options(options), created, packed),
             )
             if not added.rowcount:
                 raise NotPossible(f"there is already a {kind.value} {public}")
@@ -156,12 +160,21 @@ class AccountStore:
         return self._executor.read(read)
 
     def edit_credential(
-        self, kind: CredentialKind, public: str, name: str | None, options: tuple[tuple[str, str], ...] | None
+        self,
+        kind: CredentialKind,
+        public: str,
+        name: str | None,
+        options: tuple[tuple[str, str], ...] | None,
+        scopes: tuple[Scope, ...] | None = None,
     ) -> Deferred[None]:
         """See the interface."""
         packed = None if options is None else pack_options(options)
+        joined = None if scopes is None else " ".join(scopes)
         return self._change_credential(
-            kind, public, "name = coalesce(?, name), options = coalesce(?, options)", (name, packed)
+            kind,
+            public,
+            "name = coalesce(?, name), options = coalesce(?, options), scopes = coalesce(?, scopes)",
+            (name, packed, joined),
         )
 
     def rotate_credential(self, kind: CredentialKind, public: str, secret_hash: bytes, key_id: str) -> Deferred[None]:

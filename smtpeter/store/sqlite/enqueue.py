@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from smtpeter.errors import IdempotencyConflict
 from smtpeter.model.envelope import Envelope, Recipient
-from smtpeter.model.submission import Content, Submission
+from smtpeter.model.submission import Content, Submission, Taken
 from smtpeter.store.sqlite.destinations import became_due
+from smtpeter.store.sqlite.idempotency import Keys
 from smtpeter.store.sqlite.rows import (
     DUE,
     WAITING,
@@ -42,6 +44,11 @@ _READ_SUBMISSION = """
 _READ_RECIPIENTS = "SELECT address, domain, notify, orcpt FROM recipient WHERE submission = ? ORDER BY number"
 
 
+Answer = bool | Taken | IdempotencyConflict
+"""Whether a submission was taken in, or, where it has a key, what is told of it.  A conflict is told and not raised, or
+its neighbours in a transaction would have to be taken in one by one."""
+
+
 class Enqueue(Combinable):
     """One submission to be taken in; ``withdrawn`` may be set, from another thread, until it is."""
 
@@ -52,11 +59,24 @@ class Enqueue(Combinable):
         self.withdrawn = False
 
     @classmethod
-    def together(cls, connection: sqlite3.Connection, operations: Sequence[Enqueue]) -> Sequence[bool]:
-        """See :class:`smtpeter.store.sqlite.transaction.Combinable`.  Answers which were taken in."""
-        wanted = [not operation.withdrawn for operation in operations]
-        enqueue(connection, [each.submission for each, is_wanted in zip(operations, wanted, strict=True) if is_wanted])
-        return wanted
+    def together(cls, connection: sqlite3.Connection, operations: Sequence[Enqueue]) -> Sequence[Answer]:
+        """See :class:`smtpeter.store.sqlite.transaction.Combinable`."""
+        answers: list[Answer] = [not operation.withdrawn for operation in operations]
+        wanted: list[Submission] = []
+        keys: Keys | None = None
+        for index, operation in enumerate(operations):
+            if operation.withdrawn:
+                continue
+            submission: Submission | None = operation.submission
+            if operation.submission.idempotency is not None:
+                keys = keys or Keys(connection)
+                submission, answers[index] = keys.admit(operation.submission)
+            if submission is not None:
+                wanted.append(submission)
+        enqueue(connection, wanted)
+        if keys is not None:
+            keys.write()
+        return answers
 
 
 def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
-from smtpeter.model.ids import recipient_id
+from smtpeter.model.ids import first_id, recipient_id
 from smtpeter.model.listing import Filter, MessageRow, Verb
 from smtpeter.store.sqlite.destinations import became_due, look_again
 from smtpeter.store.sqlite.journal import insert_events
@@ -30,6 +30,9 @@ from smtpeter.store.sqlite.settle import finish
 _FEW_OPEN = 20_000
 """Recipients.  Up to so many that are not final are sorted for a listing; where there are more, the newest are soon
 found by walking back from the newest submission."""
+
+_ID_SLACK = 60.0
+"""Seconds by which the time in a submission's id and that in its row may differ; it is a millisecond."""
 
 _FROM = "recipient AS r{index} JOIN submission AS s ON s.id = r.submission"
 _BY_STATE = " INDEXED BY recipient_open"
@@ -86,8 +89,10 @@ def _conditions(filter: Filter) -> tuple[list[str], list[Any]]:
     if filter.tag is not None:
         add("instr(';' || s.tags || ';', ?)", f";{filter.tag};")
     if filter.since is not None:
+        add("r.submission >= ?", first_id(filter.since - _ID_SLACK))
         add("s.time >= ?", milliseconds(filter.since))
     if filter.until is not None:
+        add("r.submission < ?", first_id(filter.until + _ID_SLACK))
         add("s.time < ?", milliseconds(filter.until))
     if filter.attempted:
         conditions.append(f"(r.state NOT IN ({WAITING}, {DUE}) OR r.attempts > 0 OR {_IS_POSTPONED}))")
@@ -102,17 +107,25 @@ def _in_states(states: Sequence[int]) -> str:
     return f"r.state IN ({', '.join(map(str, sorted(states)))})"
 
 
-def select(connection: sqlite3.Connection, filter: Filter, limit: int) -> Sequence[MessageRow]:
+def select(
+    connection: sqlite3.Connection, filter: Filter, limit: int, before: tuple[str, int] | None = None
+) -> Sequence[MessageRow]:
     """See :meth:`smtpeter.interfaces.IQueueStore.select`."""
     conditions, values = _conditions(filter)
+    if before is not None:
+        submission, number = before
+        conditions += ["r.submission <= ?", "(r.submission < ? OR r.number > ?)"]
+        values += [submission, submission, number]
     index = ""
     if filter.states is not None:
         states = sorted(_numbers(filter.states))
         conditions.append(_in_states(states))
         if states and max(states) < FIRST_FINAL:
-            conditions.append("r.state < 4")
-            if filter.submission is None and _are_few(connection, states):
+            few = filter.submission is None and _are_few(connection, states)
+            if few:
                 index = _BY_STATE
+            if few or filter.since is None:  # else there may be fewer of this time than in these states
+                conditions.append("r.state < 4")
     where = " AND ".join(conditions) or "true"
     rows = connection.execute(
         f"""

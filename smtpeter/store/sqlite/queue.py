@@ -12,16 +12,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtpeter.errors import StoreDamaged
+from smtpeter.errors import IdempotencyConflict, StoreDamaged
 from smtpeter.interfaces import IClock, IExecutor, IQueueStore
 from smtpeter.model.delivery import Job, SettledJob
 from smtpeter.model.feature import PlacedSlot, Prepared, Unprepared
 from smtpeter.model.listing import Filter, MessageRow, Verb
-from smtpeter.model.submission import Content, Submission
+from smtpeter.model.submission import Content, Submission, Taken
 from smtpeter.store.content import ContentStore
 from smtpeter.store.sqlite import claim, destinations, listing, preparing, retention, setback
 from smtpeter.store.sqlite.detour import Detour
-from smtpeter.store.sqlite.enqueue import Enqueue, read_submission
+from smtpeter.store.sqlite.enqueue import Answer, Enqueue, read_submission
+from smtpeter.store.sqlite.idempotency import KEPT
 from smtpeter.store.sqlite.rows import milliseconds
 from smtpeter.store.sqlite.settle import Settle
 
@@ -38,26 +39,37 @@ class QueueStore:
         self._clock = clock
         self._detour = Detour(executor)
 
-    def enqueue(self, submission: Submission) -> Deferred[None]:
+    def enqueue(self, submission: Submission) -> Deferred[Taken | None]:
         """See the interface."""
         operation = Enqueue(submission)
-        taken: Deferred[None] = Deferred(lambda taken: setattr(operation, "withdrawn", True))
+        taken: Deferred[Taken | None] = Deferred(lambda taken: setattr(operation, "withdrawn", True))
         self._executor.write(operation).addBoth(self._enqueued, operation, taken)
         return taken
 
-    def _enqueued(self, result: bool | Failure, operation: Enqueue, taken: Deferred[None]) -> None:
+    def _enqueued(self, result: Answer | Failure, operation: Enqueue, taken: Deferred[Taken | None]) -> None:
         if operation.withdrawn:
-            Deferred.fromCoroutine(self._take_back(result is True, operation.submission)).addErrback(
+            Deferred.fromCoroutine(self._take_back(result, operation.submission)).addErrback(
                 lambda failure: self._log.failure("a message was not taken back", failure)
             )
         elif isinstance(result, Failure):
             taken.errback(result)
+        elif isinstance(result, IdempotencyConflict):
+            self._discard(operation.submission)
+            taken.errback(result)
+        elif isinstance(result, Taken):
+            if result.again:
+                self._discard(operation.submission)
+            taken.callback(result)
         else:
             taken.callback(None)
 
-    async def _take_back(self, written: bool, submission: Submission) -> None:
-        """The sender was told that this one was not taken."""
-        if written:
+    async def _take_back(self, result: Answer | Failure, submission: Submission) -> None:
+        """The sender was told that this one was not taken.
+
+        What was written under a key stays: its sender comes again with the key and is told that it was taken, as others
+        may have been meanwhile.
+        """
+        if result is True:
             now, of_it = self._clock.time(), Filter(submission=submission.id)
             cancelled = await self.apply(of_it, Verb.CANCEL, now, len(submission.envelope.recipients))
             self._log.warn(
@@ -68,6 +80,9 @@ class QueueStore:
                 cancelled=cancelled,
                 recipients=len(submission.envelope.recipients),
             )
+        self._discard(submission)
+
+    def _discard(self, submission: Submission) -> None:
         if submission.content.file is not None:
             self._content.discard(submission.content.file)
 
@@ -156,7 +171,7 @@ class QueueStore:
             self._content.discard(file)
         for each in prepared:
             if each.content is not None and each.content.data is not None:
-                self._content.prepared.put(each.submission, each.content.data)
+                self._content.prepared.put(each.submission, each.content.data, each.content.digest)
         return stored.written
 
     def postpone_prepare(self, submission: str, attempt: int, until: float, reason: str) -> Deferred[bool]:
@@ -192,9 +207,11 @@ class QueueStore:
         """See the interface."""
         return self._executor.write(lambda connection: claim.release(connection, submission, lease))
 
-    def select(self, filter: Filter, limit: int) -> Deferred[Sequence[MessageRow]]:
+    def select(
+        self, filter: Filter, limit: int, before: tuple[str, int] | None = None
+    ) -> Deferred[Sequence[MessageRow]]:
         """See the interface."""
-        return self._executor.read(lambda connection: listing.select(connection, filter, limit))
+        return self._executor.read(lambda connection: listing.select(connection, filter, limit, before))
 
     def count(self, filter: Filter, verb: Verb) -> Deferred[int]:
         """See the interface."""
@@ -227,16 +244,16 @@ class QueueStore:
 
     def purge(self, now: float, content_age: float, captured_age: float, event_age: float, limit: int) -> Deferred[int]:
         """See the interface."""
-        before = [milliseconds(now - age) for age in (content_age, captured_age, event_age)]
+        before = [milliseconds(now - age) for age in (content_age, captured_age, event_age, KEPT)]
         purged = self._executor.write(lambda connection: retention.purge(connection, *before, limit=limit))
 
         async def remove_files() -> int:
-            count, files = cast(retention.Purged, await purged)
+            count, files, keys = cast(retention.Purged, await purged)
             if files:
                 await self._content.remove(files)
             if count:
                 self._content.prepared.clear()  # what is forgotten is forgotten
-            return count
+            return count + keys
 
         return Deferred.fromCoroutine(remove_files())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
+from smtpeter.store.sqlite.idempotency import forget_keys
+
 _OVER = """
     SELECT id, content, file, prepare FROM submission
     WHERE done IS NOT NULL AND purged = ? AND captured = ? AND done < ? ORDER BY done LIMIT ?
@@ -22,16 +24,24 @@ _DELETE_ATTEMPTS = """
 
 
 class Purged(NamedTuple):
-    """How many submissions were dealt with, and the files that no row names any more."""
+    """How many submissions were dealt with, the files that no row names any more, and how many keys are gone."""
 
     submissions: int
     files: tuple[str, ...]
+    keys: int
 
 
 def purge(
-    connection: sqlite3.Connection, content_before: int, captured_before: int, rows_before: int, *, limit: int
+    connection: sqlite3.Connection,
+    content_before: int,
+    captured_before: int,
+    rows_before: int,
+    keys_before: int,
+    *,
+    limit: int,
 ) -> Purged:
-    """Forget what was done before these times (milliseconds): sent content, captured content, and whole rows."""
+    """Forget what was done before these times (milliseconds): sent content, captured content, whole rows, and keys
+    under which mail was handed over."""
     files: list[str] = []
     dealt_with = 0
     for purged, captured in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -47,7 +57,7 @@ def purge(
             [(row[0],) for row in rows],
         )
         dealt_with += len(rows)
-    return Purged(dealt_with, tuple(files))
+    return Purged(dealt_with, tuple(files), forget_keys(connection, keys_before, limit))
 
 
 def _forget_content(connection: sqlite3.Connection, rows: list[tuple[str, int | None, str | None, int]]) -> list[str]:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from smtpeter.errors import ConfigError, WrongSchema
+from smtpeter.model.account import CredentialKind, Scope
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.ids import make_submission_id
-from smtpeter.model.listing import Filter, Verb
+from smtpeter.model.listing import Filter, RecordFilter, Verb
+from smtpeter.model.submission import Idempotency, Taken
 from smtpeter.store.migrate import known_migrations, migrate, schema_version, split_statements
-from tests.contract.engines import START, Threaded, claim, claim_incoming, settle
+from tests.contract.engines import START, Threaded, claim, claim_incoming, enqueue, make, settle
 
 FIRST = "CREATE TABLE one (x); -- ; not the end\nINSERT INTO one VALUES ('a;\nb');\n"
 SECOND = "ALTER TABLE one ADD COLUMN y;\nUPDATE one SET y = 2;\n"
@@ -155,6 +157,60 @@ def test_mail_of_the_first_schema_goes_on_in_the_second(tmp_path: Path) -> None:
     assert [check.execute(f"SELECT count(*) FROM {table}").fetchone() for table in ("submission", "content")] == [
         (0,)
     ] * 2
+    check.close()
+
+
+def test_credentials_and_mail_of_the_second_schema_go_on_in_the_third(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    connection = open_database(path)
+    migrate(connection, path, 5, {number: known_migrations()[number] for number in (1, 2)})
+    connection.execute("INSERT INTO account VALUES (1, 'ann@example.com', 'ann@example.com', '', 0, 'approved', '', 0)")
+    for number, kind in enumerate(("login", "token"), 1):
+        connection.execute(
+            "INSERT INTO credential VALUES (?, ?, 1, 'public', x'00', 'k', 'name', ?, 7000, 8000, NULL)",
+            (number, kind, '[["a","true"]]'),
+        )
+    octets = b"Subject: x\r\n\r\nold\r\n"
+    old = make_submission_id(round(START * 1000), bytes(10))
+    connection.execute("INSERT INTO content VALUES (1, ?)", (octets,))
+    connection.execute(
+        """
+        INSERT INTO submission (id, account, login, channel, reverse_path, body, smtputf8, size, digest, content,
+            time, expires, subject, message_id, tags, options, recipients, unfinished, first_event)
+        VALUES (?, 1, 'l', 'smtp', 'me@example.com', '7BIT', 0, ?, ?, 1, ?, ?, 'x', '', 'a;b', '', 1, 1, 1)
+        """,
+        (old, len(octets), hashlib.sha256(octets).digest(), START * 1000, START * 1000 + 10**8),
+    )
+    connection.execute(
+        """
+        INSERT INTO recipient (submission, number, address, domain, state, attempts, due)
+        VALUES (?, 1, 'you@example.net', 'example.net', 1, 0, ?)
+        """,
+        (old, START * 1000),
+    )
+    connection.execute("INSERT INTO event VALUES (1, ?, 'attempt', ?, 1, NULL)", (START * 1000, old))
+    connection.execute("INSERT INTO destination VALUES ('example.net', ?)", (START * 1000,))
+    connection.close()
+
+    engine = Threaded(tmp_path)
+    assert path.with_name("mail.db.backup-schema-2").exists()
+    for kind in CredentialKind:
+        credential = engine.wait(engine.store.accounts.credential(kind, "public"))
+        assert credential is not None
+        assert credential.scopes == (Scope.SEND, Scope.READ)
+        assert (credential.name, credential.options, credential.used) == ("name", (("a", "true"),), 8.0)
+    again = {"account": 1, "idempotency": Idempotency("k", b"d")}
+    first = enqueue(engine, **again)
+    assert engine.wait(engine.store.queue.enqueue(make(engine, **again))) == Taken(
+        first.id, ((first.id, "you@example.net"),), again=True
+    )
+    (record, new), following = engine.wait(engine.store.journal.records(RecordFilter(account=1), 0, 9, list))
+    assert (record.id, record.recipient, record.tags, record.options) == (old, "you@example.net", ("a", "b"), ())
+    assert (new.id, following) == (first.id, None)
+    assert {job.submission for job in claim(engine)} == {old, first.id}
+    engine.wait(engine.store.close())
+    check = open_database(path)
+    assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     check.close()
 
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from smtpeter.errors import StorageUnavailable
 from smtpeter.model.event import EventKind
 from smtpeter.model.listing import Filter
-from smtpeter.model.submission import Submission
+from smtpeter.model.submission import Idempotency, Submission, Taken
 from smtpeter.store.sqlite.transaction import Combinable
 from tests.contract.engines import SMALL, Threaded, claim, claim_incoming, enqueue, make
 
@@ -158,3 +158,62 @@ def test_what_is_taken_back_is_not_prepared(setup: Setup, written: bool) -> None
     assert claim_incoming(setup.engine) == []
     assert setup.engine.wait(setup.engine.store.queue.oldest_unprepared()) is None
     assert [state for _, state in setup.rows()] == ["cancelled"] * written
+
+
+def keyed(setup: Setup, digest: bytes | None = b"d") -> Submission:
+    return make(setup.engine, data=LARGE, account=1, idempotency=Idempotency("k", digest))
+
+
+@pytest.mark.parametrize("digest", [b"d", None])
+def test_what_is_taken_back_before_it_is_written_answers_nobody(setup: Setup, digest: bytes | None) -> None:
+    submission, other = keyed(setup, digest), keyed(setup, digest)
+    taken, results = setup.enqueue(submission)
+    kept = setup.engine.store.queue.enqueue(other)
+    taken.cancel()
+    assert is_cancelled(results)
+    setup.finish()
+    assert setup.engine.wait(kept) == Taken(other.id, ((other.id, "you@example.net"),))
+    assert setup.rows() == [(other.id, "due")]
+
+
+@pytest.mark.parametrize("digest", [b"d", None])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_was_written_under_a_key_stays_and_is_the_answer(
+    setup: Setup, digest: bytes | None, at_once: bool
+) -> None:
+    """Others may have been told that it was taken: to cancel it now would lose their mail."""
+    submission, other = keyed(setup, digest), keyed(setup, digest)
+    taken, results = setup.enqueue(submission)
+    if at_once:
+        kept = setup.engine.store.queue.enqueue(other)
+    setup.first.go_on.set()
+    assert setup.second.entered.wait(20)
+    taken.cancel()
+    assert is_cancelled(results)
+    if not at_once:
+        kept = setup.engine.store.queue.enqueue(other)
+    setup.finish()
+    assert setup.engine.wait(kept) == Taken(submission.id, ((submission.id, "you@example.net"),), again=True)
+    setup.engine.wait(setup.engine.store.queue.paused())
+    assert setup.rows() == [(submission.id, "due")]
+    (job,) = claim(setup.engine)
+    assert setup.engine.wait(setup.engine.store.content.read(job.submission, job.content)) == LARGE
+
+
+def test_who_is_told_nothing_new_and_goes_leaves_no_file(setup: Setup) -> None:
+    setup.first.go_on.set()
+    setup.engine.wait(setup.stalls.pop())
+    first = keyed(setup)
+    setup.engine.wait(setup.engine.store.queue.enqueue(first))
+    taken, results = setup.enqueue(keyed(setup))
+    assert setup.second.entered.wait(20)
+    taken.cancel()
+    assert is_cancelled(results)
+    setup.finish()
+    for _ in range(500):
+        if len(setup.files()) == 1:
+            break
+        setup.engine.wait(setup.engine.store.queue.paused())
+        time.sleep(0.01)
+    assert len(setup.files()) == 1
+    assert setup.rows() == [(first.id, "due")]
