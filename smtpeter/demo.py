@@ -8,23 +8,26 @@ import shlex
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from smtpeter.auth.keys import load_or_create
+from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.private_files import make_directory, read_private_file, write_file
-from smtpeter.auth.secrets import hash_password, make_login, make_password, make_token
+from smtpeter.auth.secrets import hash_password, make_login, make_password, make_token, split_token
 from smtpeter.clock import WallClock
-from smtpeter.errors import ConfigError
-from smtpeter.model.account import AccountState, CredentialKind
+from smtpeter.errors import ConfigError, NotPossible
+from smtpeter.model.account import AccountState, CredentialKind, Scope
 from smtpeter.settings import DemoPorts, Settings, demo_settings
-from smtpeter.store.opening import open_for_command, result_of
+from smtpeter.store.opening import Store, open_for_command, result_of
 
 EMAIL = "demo@example.com"
 _SECRETS = "demo.json"
 _PORTS = "ports.json"
 _PORT_TRIES = 100
 _SECRET_NAMES = ("email", "account_password", "username", "password", "token")
+_SCOPES = " ".join(Scope)
+"""What the token is for: everything.  Kept with the secrets, to know whether the store has it so."""
 
 
 class Demo(NamedTuple):
@@ -96,38 +99,59 @@ def _last_ports(directory: Path) -> DemoPorts:
 
 def _ensure_secrets(settings: Settings) -> dict[str, str]:
     path = settings.data_dir / _SECRETS
+    secrets: dict[str, str] | None = None
+    scopes = ""
     try:
-        secrets: dict[str, str] = json.loads(read_private_file(path))
-        return {name: secrets[name] for name in _SECRET_NAMES}
+        kept = json.loads(read_private_file(path))
+        secrets = {name: kept[name] for name in _SECRET_NAMES}
+        scopes = kept.get("scopes")
     except FileNotFoundError:
         pass
     except (ValueError, TypeError, KeyError):
         raise ConfigError(f"{path} is damaged; remove {settings.data_dir} to begin anew") from None
+    if secrets is not None and scopes == _SCOPES:
+        return secrets
     keys = load_or_create(settings.keys.file, create=not settings.store.is_made)
     store = open_for_command(settings.store.url, settings.data_dir, WallClock())
     try:
-        accounts = store.accounts
-        result_of(accounts.bind_keys(keys.fingerprint))
-        account_password = make_password()
-        password_hash = hash_password(account_password)
-        if result_of(accounts.account(EMAIL)) is None:
-            result_of(accounts.add_account(EMAIL, "Demonstration", True, AccountState.APPROVED, password_hash))
-        else:  # a start that was broken off before its secrets were written
-            result_of(accounts.set_password(EMAIL, password_hash))
-        login, token = make_login(keys), make_token(keys)
-        for kind, new in ((CredentialKind.LOGIN, login), (CredentialKind.TOKEN, token)):
-            result_of(accounts.add_credential(kind, EMAIL, new.public, new.secret_hash, new.key_id, "demo", ()))
+        if secrets is None:
+            secrets = _make_secrets(store, keys)
+        else:  # made by a version whose tokens were for less
+            _widen_token(store, secrets["token"])
     finally:
         result_of(store.close())
-    made = {
+    write_file(path, json.dumps(secrets | {"scopes": _SCOPES}, indent=1).encode("ascii"))
+    return secrets
+
+
+def _make_secrets(store: Store, keys: KeyRing) -> dict[str, str]:
+    accounts = store.accounts
+    result_of(accounts.bind_keys(keys.fingerprint))
+    account_password = make_password()
+    password_hash = hash_password(account_password)
+    if result_of(accounts.account(EMAIL)) is None:
+        result_of(accounts.add_account(EMAIL, "Demonstration", True, AccountState.APPROVED, password_hash))
+    else:  # a start that was broken off before its secrets were written
+        result_of(accounts.set_password(EMAIL, password_hash))
+    login, token = make_login(keys), make_token(keys)
+    for kind, new in ((CredentialKind.LOGIN, login), (CredentialKind.TOKEN, token)):
+        result_of(
+            accounts.add_credential(kind, EMAIL, new.public, new.secret_hash, new.key_id, "demo", (), tuple(Scope))
+        )
+    return {
         "email": EMAIL,
         "account_password": account_password,
         "username": login.public,
         "password": login.shown,
         "token": token.shown,
     }
-    write_file(path, json.dumps(made, indent=1).encode("ascii"))
-    return made
+
+
+def _widen_token(store: Store, token: str) -> None:
+    parts = split_token(token)
+    if parts is not None:
+        with suppress(NotPossible):  # it was revoked
+            result_of(store.accounts.edit_credential(CredentialKind.TOKEN, parts[0], None, None, tuple(Scope)))
 
 
 def _free_port(first: int, taken: set[int]) -> int:

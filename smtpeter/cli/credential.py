@@ -12,7 +12,7 @@ from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import json_option, print_done, print_json, print_secret, print_table, time_or_none
 from smtpeter.cli.switches import feature_options, features_of, without_features
 from smtpeter.errors import NotPossible
-from smtpeter.model.account import Credential, CredentialKind
+from smtpeter.model.account import USUAL_SCOPES, Credential, CredentialKind, Scope
 from smtpeter.model.event import format_time
 from smtpeter.store.opening import result_of
 
@@ -124,16 +124,28 @@ def token() -> None:
 @_account_option
 @_enable_option
 @_name_option
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([*map(str, Scope)]),
+    default=[*map(str, USUAL_SCOPES)],
+    help="What it is for; may be repeated. send: to send mail. read: to read messages, events and log files. "
+    "manage: to manage accounts, logins and tokens, as far as its account may. Without it: send and read.",
+)
 @json_option
 @pass_installation
-def add_token(installation: Installation, email: str, enable: tuple[str, ...], name: str, as_json: bool) -> None:
+def add_token(
+    installation: Installation, email: str, enable: tuple[str, ...], name: str, scopes: tuple[str, ...], as_json: bool
+) -> None:
     """Add a token, and print it once."""
     options = feature_options(enable, installation) if enable else ()
+    wanted = tuple(scope for scope in Scope if scope in scopes)
     with installation.open() as store:
         new = make_token(installation.keys)
         result_of(
             store.accounts.add_credential(
-                CredentialKind.TOKEN, email, new.public, new.secret_hash, new.key_id, name, options
+                CredentialKind.TOKEN, email, new.public, new.secret_hash, new.key_id, name, options, wanted
             )
         )
     print_secret(as_json, token=new.shown)
@@ -170,8 +182,9 @@ def _list(installation: Installation, kind: CredentialKind, public: str, email: 
     if as_json:
         print_json([{public: each.public} | _describe(each) for each in credentials])
         return
+    scopes = ("SCOPES",) if kind is CredentialKind.TOKEN else ()
     print_table(
-        (public.upper(), "ACCOUNT", "CREATED", "USED", "REVOKED", "FEATURES", "NAME"),
+        (public.upper(), "ACCOUNT", "CREATED", "USED", "REVOKED", *scopes, "FEATURES", "NAME"),
         [
             (
                 each.public,
@@ -179,6 +192,7 @@ def _list(installation: Installation, kind: CredentialKind, public: str, email: 
                 format_time(each.created),
                 time_or_none(each.used) or "never",
                 time_or_none(each.revoked) or "",
+                *(" ".join(each.scopes) for _ in scopes),
                 " ".join(features_of(each.options)),
                 each.name,
             )
@@ -188,9 +202,11 @@ def _list(installation: Installation, kind: CredentialKind, public: str, email: 
 
 
 def _describe(credential: Credential) -> dict[str, Any]:
+    scopes = {"scopes": list(credential.scopes)} if credential.kind is CredentialKind.TOKEN else {}
     return {
         "account": credential.account.email,
         "name": credential.name,
+        **scopes,
         "features": features_of(credential.options),
         "created": format_time(credential.created),
         "used": time_or_none(credential.used),

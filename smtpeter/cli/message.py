@@ -7,16 +7,16 @@ import sys
 from collections.abc import Sequence
 
 import click
+from twisted.internet.defer import execute
 
 from smtpeter.cli.arguments import filter_options, named
 from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import json_option, print_json
-from smtpeter.cli.rows import describe, describe_event, print_message, print_rows
+from smtpeter.cli.rows import print_message, print_rows
 from smtpeter.errors import NotPossible
-from smtpeter.features.personal import Filling
-from smtpeter.mime.convert import convert
+from smtpeter.features.sent import SentMessages
+from smtpeter.model.documents import describe, describe_event
 from smtpeter.model.event import JournalEntry
-from smtpeter.model.feature import Addressee
 from smtpeter.model.listing import Filter, MessageRow
 from smtpeter.store.opening import Store, result_of
 
@@ -71,35 +71,18 @@ def raw(installation: Installation, id: str, as_json: bool) -> None:
     for each of them (in tracked links, for example) are not filled.
     """
     with installation.open() as store:
-        (row, events), *others = read_messages(store, id)
+        row, *others = find_rows(store, id)
+        sent = SentMessages(store.queue, store.content, store.journal, lambda: installation.catalog, execute)
+        submission = result_of(store.queue.submission(row.submission))
         try:
-            octets = _read_content(installation, store, row, whole=bool(others))
+            octets = result_of(sent.octets(submission, None if others else row.number))
         except KeyError:
             raise NotPossible(f"the content of {id} is no longer kept (see [retention])") from None
-    # The same conversion gives the same octets: what was sent in another form is not kept twice.
-    forms = [event.data.get("converted") for event in events if event.data.get("state") == "end"]
-    seven_bit = not others and forms[-1:] == ["7bit"]
-    octets = convert(octets, eight_bit=not seven_bit)
     if as_json:
         print_json({"id": id, "base64": base64.b64encode(octets).decode("ascii")})
         return
     sys.stdout.buffer.write(octets)
     sys.stdout.buffer.flush()
-
-
-def _read_content(installation: Installation, store: Store, row: MessageRow, *, whole: bool) -> bytes:
-    """A recipient's copy, or for a ``whole`` submission what all copies are made from.
-
-    :raises FeatureMissing: where the copy cannot be made any more.
-    """
-    submission = result_of(store.queue.submission(row.submission))
-    prepared = result_of(store.queue.prepared(row.submission))
-    content, slots = prepared or (submission.content, ())
-    octets = result_of(store.content.read(row.submission, content))
-    if whole or not slots:
-        return octets
-    addressee = Addressee(row.submission, row.number, row.recipient, submission.account)
-    return Filling(installation.catalog, row.submission, slots, octets).fill(addressee)
 
 
 def find_rows(store: Store, id: str) -> Sequence[MessageRow]:

@@ -7,35 +7,12 @@ from typing import Any
 
 import click
 
-from smtpeter.cli.printing import counted, print_fields, print_json, print_table, shortened, time_or_none, visible
+from smtpeter.cli.printing import counted, print_fields, print_json, print_table, shortened, visible
+from smtpeter.model.documents import describe
 from smtpeter.model.event import JournalEntry, format_time
 from smtpeter.model.listing import MessageRow
 
 _SUBJECT_WIDTH = 40
-
-
-def describe(row: MessageRow) -> dict[str, Any]:
-    """A recipient for JSON."""
-    return {
-        "id": row.id,
-        "submission": row.submission,
-        "state": str(row.state),
-        "attempts": row.attempts,
-        "account": row.account,
-        "envelope": row.envelope,
-        "recipient": row.recipient,
-        "subject": row.subject,
-        "time": format_time(row.time),
-        "next_attempt": time_or_none(row.next_attempt),
-        "tags": list(row.tags),
-    }
-
-
-def describe_event(entry: JournalEntry) -> dict[str, Any]:
-    """An event for JSON, its data beside its name and time."""
-    return {"event": str(entry.kind), "time": format_time(entry.time)} | {
-        name: value for name, value in entry.data.items() if name not in ("event", "time")
-    }
 
 
 def print_rows(rows: Sequence[MessageRow], as_json: bool) -> None:

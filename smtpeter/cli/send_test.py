@@ -18,10 +18,11 @@ from smtpeter.cli.endpoints import loopback_of, tcp_addresses
 from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.message import read_messages
 from smtpeter.cli.printing import json_option, print_json
-from smtpeter.cli.rows import describe, describe_event, print_message
+from smtpeter.cli.rows import print_message
 from smtpeter.errors import NotPossible
 from smtpeter.model.account import AccountState, CredentialKind
 from smtpeter.model.delivery import FINAL_STATES, RecipientState
+from smtpeter.model.documents import describe, describe_event
 from smtpeter.model.event import JournalEntry
 from smtpeter.model.ids import parse_id
 from smtpeter.model.listing import MessageRow

@@ -21,7 +21,7 @@ from smtpeter.interfaces import IRemoteCredentials, ISubmitter
 from smtpeter.mime.trace import Origin
 from smtpeter.model.ids import ENTROPY_BYTES, make_submission_id
 from smtpeter.model.reply import Reply
-from smtpeter.model.submission import Submission
+from smtpeter.model.submission import Submission, Taken
 from smtpeter.smtp.answers import AUTH_REQUIRED, AUTHENTICATED, RECIPIENT_OK, SENDER_OK, START_DATA
 from smtpeter.smtp.events import AuthEvent, ContentEvent, DataEvent, EndEvent, MailEvent, RecipientEvent
 
@@ -152,10 +152,10 @@ class Decisions:
         arguments = (submission.id, len(submission.envelope.recipients))
         return taken.addCallbacks(self._taken, self._not_stored, arguments, errbackArgs=(message,))
 
-    def _taken(self, result: None, id: str, recipients: int) -> Reply:
+    def _taken(self, taken: Taken | None, id: str, recipients: int) -> Reply:
         self.messages += 1
         self.recipients += recipients
-        return Reply(250, "2.0.0", f"Ok, queued as {id}")
+        return Reply(250, "2.0.0", f"Ok, queued as {id if taken is None else taken.id}")
 
     def _not_stored(self, failure: Failure, message: IncomingMessage) -> Reply:
         if failure.check(CancelledError):

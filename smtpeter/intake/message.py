@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -9,14 +10,14 @@ from twisted.internet.defer import Deferred
 from smtpeter.errors import Refusal
 from smtpeter.intake.features import NO_OPTIONS, FeatureIntake
 from smtpeter.intake.heading import HeaderRoom, Heading
-from smtpeter.intake.options import NOTHING_ASKED, Asked, read_controls
+from smtpeter.intake.options import NOTHING_ASKED, Asked, read_asked
 from smtpeter.interfaces import IContentSpool, ISubmitter
 from smtpeter.mime.header import Header, count_fields, read_header
 from smtpeter.mime.trace import Origin, trace_fields
 from smtpeter.mime.words import decode_field
 from smtpeter.model.envelope import Envelope
 from smtpeter.model.feature import MessageSummary, Options
-from smtpeter.model.submission import Content, Submission
+from smtpeter.model.submission import Content, Idempotency, Submission
 
 FIELDS = 1000
 """Fields that a header may have."""
@@ -40,6 +41,9 @@ class IncomingMessage:
 
     With no option asked for, what is stored is what came in, with trace fields on top and without the fields that must
     not leave.  A message found unfit is swallowed; :meth:`finish` then raises the Refusal.
+
+    ``channel`` and ``idempotency`` are the Submission's.  ``request`` are options that its request asks for: they
+    override the submitter's, and the message's own fields override both.
     """
 
     def __init__(
@@ -52,6 +56,9 @@ class IncomingMessage:
         spool: IContentSpool,
         policy: MessagePolicy,
         room: HeaderRoom,
+        channel: str = "smtp",
+        request: Mapping[str, str] = NO_OPTIONS,
+        idempotency: Idempotency | None = None,
     ) -> None:
         self.id = id
         self._now = now
@@ -60,12 +67,20 @@ class IncomingMessage:
         self._submitter = submitter
         self._spool = spool
         self._policy = policy
+        self._channel = channel
+        self._request = request
+        self._idempotency = idempotency
         self._heading: Heading | None = Heading(policy.header_size, room)
         self._subject = self._message_id = ""
         self._asked: Asked = NOTHING_ASKED
         self._options: Options = NO_OPTIONS
         self._prepare = False
         self._refusal: Refusal | None = None
+
+    @property
+    def unfit(self) -> bool:
+        """Whether it is known by now that :meth:`finish` will refuse it."""
+        return self._refusal is not None
 
     def write(self, octets: bytes) -> Deferred[None] | None:
         """Take the next octets; a Deferred asks to wait for it before writing more."""
@@ -150,9 +165,11 @@ class IncomingMessage:
         header = read_header(block)
         if header.received > self._policy.received_fields:
             raise Refusal(554, "5.4.6", "Too many hops: the message seems to go in a circle")
-        if header.controls:
+        if header.controls or self._request:
             features = self._policy.features
-            self._asked = read_controls(header.controls, self._now, features.catalog if features else None)
+            self._asked = read_asked(header.controls, self._request, self._now, features.catalog if features else None)
+            if self._asked.key is not None and self._idempotency is None:
+                self._idempotency = Idempotency(self._asked.key, None)
         return header
 
     def _summary(self) -> MessageSummary:
@@ -172,7 +189,7 @@ class IncomingMessage:
             id=self.id,
             account=self._submitter.account.number,
             login=self._submitter.login,
-            channel="smtp",
+            channel=self._channel,
             envelope=self._envelope,
             content=content,
             time=self._now,
@@ -183,4 +200,5 @@ class IncomingMessage:
             tags=self._asked.tags,
             options=tuple(sorted(self._options.items())) if self._options else (),
             prepare=self._prepare,
+            idempotency=self._idempotency,
         )

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from smtpeter.interfaces import IClock, IContentSpool, IContentStore, IMetrics, ISubmissionIntake, ISubmitter
-from smtpeter.model.account import Account, AccountState
+from smtpeter.model.account import Account, AccountState, Scope
 from smtpeter.model.submission import Content
 
 ALICE = Account(7, "alice@example.com", "Alice", False, AccountState.APPROVED, "", 0.0)
@@ -31,10 +31,11 @@ class FakeSubmitter:
     account = ALICE
     login = "alice-login"
     options = ()
+    scopes = (Scope.SEND,)
     answer = None
     checks = 0
 
-    def check(self):
+    def check(self, sending=True):
         self.checks += 1
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -70,10 +71,11 @@ class FakeDirectory:
 
 @implementer(ISubmissionIntake)
 class FakeIntake:
-    """Keeps submissions; with ``hold`` set, their durability waits until :meth:`commit`."""
+    """Keeps submissions; with ``hold`` set, their durability waits until :meth:`commit`.  ``taken`` is the answer."""
 
     def __init__(self):
         self.submissions = []
+        self.taken = None
         self.trouble = None
         self.hold = False
         self._waiting = []
@@ -83,7 +85,7 @@ class FakeIntake:
             return fail(self.trouble)
         self.submissions.append(submission)
         if not self.hold:
-            return succeed(None)
+            return succeed(self.taken)
         waiting = Deferred()
         self._waiting.append(waiting)
         return waiting
@@ -91,7 +93,7 @@ class FakeIntake:
     def commit(self, error=None):
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            each.callback(None) if error is None else each.errback(error)
+            each.callback(self.taken) if error is None else each.errback(error)
 
 
 @implementer(IContentSpool)
@@ -122,8 +124,11 @@ class FakeSpool:
 
 @implementer(IContentStore)
 class FakeContentStore:
+    """``kept`` is content that can be read again, by submission."""
+
     def __init__(self):
         self.spools = []
+        self.kept = {}
         self.slow = False
         self.waiting = None
         self.trouble = None
@@ -144,7 +149,7 @@ class FakeContentStore:
         return spool
 
     def read(self, submission, content):
-        return succeed(content.data)
+        return succeed(self.kept[submission]) if submission in self.kept else fail(KeyError(submission))
 
 
 @implementer(IMetrics)

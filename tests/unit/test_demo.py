@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from smtpeter import demo
+from smtpeter.auth.secrets import split_token
+from smtpeter.clock import WallClock
 from smtpeter.demo import announce, default_directory, ensure_demo, prepare_demo
 from smtpeter.errors import ConfigError
+from smtpeter.model.account import CredentialKind, Scope
 from smtpeter.settings import DemoPorts
+from smtpeter.store.opening import open_for_command, result_of
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +64,48 @@ def test_the_second_start_has_the_same_secrets(tmp_path):
     assert first.settings.delivery.mode == "capture" and first.settings.demo
     assert stat.S_IMODE((tmp_path / "demo" / "demo.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "demo").stat().st_mode) == 0o700
+
+
+def with_accounts(made, act):
+    store = open_for_command(made.settings.store.url, made.settings.data_dir, WallClock())
+    try:
+        return result_of(act(store.accounts))
+    finally:
+        result_of(store.close())
+
+
+def scopes_of(made):
+    public = split_token(made.token)[0]
+    return with_accounts(made, lambda accounts: accounts.credential(CredentialKind.TOKEN, public)).scopes
+
+
+def test_the_token_is_for_everything(tmp_path):
+    assert scopes_of(ensure_demo(tmp_path)) == tuple(Scope)
+
+
+def make_old(tmp_path, made):
+    """As versions made it whose tokens had no scopes."""
+    public = split_token(made.token)[0]
+    with_accounts(made, lambda it: it.edit_credential(CredentialKind.TOKEN, public, None, None, (Scope.SEND,)))
+    secrets = json.loads((tmp_path / "demo.json").read_text())
+    del secrets["scopes"]
+    (tmp_path / "demo.json").write_text(json.dumps(secrets))
+
+
+def test_the_token_of_an_old_demonstration_stays_and_is_for_everything(tmp_path, monkeypatch):
+    made = ensure_demo(tmp_path)
+    make_old(tmp_path, made)
+    assert ensure_demo(tmp_path) == made
+    assert scopes_of(made) == tuple(Scope)
+    monkeypatch.setattr(demo, "open_for_command", None)  # from now on the store is left alone
+    assert ensure_demo(tmp_path) == made
+
+
+def test_an_old_demonstration_whose_token_was_revoked_starts_all_the_same(tmp_path):
+    made = ensure_demo(tmp_path)
+    make_old(tmp_path, made)
+    with_accounts(made, lambda it: it.revoke_credential(CredentialKind.TOKEN, split_token(made.token)[0]))
+    assert ensure_demo(tmp_path) == made
 
 
 def test_secrets_are_not_in_the_representation(tmp_path):

@@ -12,7 +12,7 @@ from smtpeter.auth.directory import Directory
 from smtpeter.auth.keys import KeyRing
 from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IClock, ISubmitter
-from smtpeter.model.account import Account, AccountState, Credential, CredentialKind
+from smtpeter.model.account import USUAL_SCOPES, Account, AccountState, Credential, CredentialKind
 
 
 @implementer(IClock)
@@ -57,10 +57,10 @@ class AccountBook:
             if row.account.number == account.number:
                 self.rows[key] = row._replace(account=account)
 
-    def put(self, kind, account, made, options=()):
+    def put(self, kind, account, made, options=(), scopes=USUAL_SCOPES):
         number = len(self.rows) + 1
         row = Credential(
-            number, kind, account, made.public, made.secret_hash, made.key_id, "", options, 0.0, None, None
+            number, kind, account, made.public, made.secret_hash, made.key_id, "", options, 0.0, None, None, scopes
         )
         self.rows[kind, made.public] = row
         return row

@@ -1,8 +1,10 @@
 import pytest
+from zope.interface.verify import verifyObject
 
 from smtpeter.auth import secrets
 from smtpeter.errors import Refusal, StorageUnavailable
-from smtpeter.model.account import AccountState, CredentialKind
+from smtpeter.interfaces import ISubmitter
+from smtpeter.model.account import AccountState, CredentialKind, Scope
 
 
 @pytest.fixture
@@ -15,9 +17,14 @@ def person(door, alice, result_of):
     return result_of(door.password("alice@example.com", "sésame x"))
 
 
-def refusal_of(submitter, result_of):
+@pytest.fixture
+def program(door, token, result_of):
+    return result_of(door.token(token.shown))
+
+
+def refusal_of(submitter, result_of, sending=True):
     with pytest.raises(Refusal) as caught:
-        result_of(submitter.check())
+        result_of(submitter.check(sending))
     assert (caught.value.reply.code, caught.value.reply.enhanced) == (550, "5.7.1")
     return caught.value.reply.text
 
@@ -79,6 +86,40 @@ def test_pending_accounts_log_in_and_are_told_whom_to_ask(door, store, alice, lo
     person = result_of(door.password("alice@example.com", "sésame x"))
     for each in (submitter, person):
         assert "not approved for sending yet: please ask postmaster@mx.example.com" in refusal_of(each, result_of)
+
+
+def test_who_only_reads_need_not_be_approved_yet(submitter, person, program, store, directory, alice, result_of):
+    store.put_account(alice._replace(state=AccountState.PENDING))
+    directory.generation_changed()
+    for each in (submitter, person, program):
+        assert result_of(each.check(sending=False)) is None
+        assert each.check(sending=False) is None
+        assert "not approved" in refusal_of(each, result_of)
+
+
+def test_whoever_is_suspended_or_revoked_may_not_even_read(program, person, store, directory, alice, token, result_of):
+    store.put_account(alice._replace(state=AccountState.SUSPENDED))
+    directory.generation_changed()
+    for each in (program, person):
+        assert "suspended" in refusal_of(each, result_of, sending=False)
+    del store.rows[CredentialKind.TOKEN, token.public]
+    directory.generation_changed()
+    assert "This token was revoked" in refusal_of(program, result_of, sending=False)
+
+
+def test_a_person_may_everything_a_login_sends_and_a_token_is_for_what_it_says(submitter, person, program):
+    assert verifyObject(ISubmitter, submitter)
+    assert person.scopes == (Scope.SEND, Scope.READ, Scope.MANAGE)
+    assert submitter.scopes == (Scope.SEND,)
+    assert program.scopes == (Scope.SEND, Scope.READ)
+
+
+def test_edited_scopes_count_for_the_next_request(program, store, directory, token, result_of):
+    key = CredentialKind.TOKEN, token.public
+    store.rows[key] = store.rows[key]._replace(scopes=(Scope.READ,))
+    directory.generation_changed()
+    result_of(program.check(sending=False))
+    assert program.scopes == (Scope.READ,)
 
 
 def test_approval_counts_at_once(door, store, alice, login, result_of):

@@ -3,7 +3,7 @@ import pytest
 from smtpeter.auth.keys import load_or_create
 from smtpeter.auth.secrets import hash_login, hash_token, split_token
 from smtpeter.cli.installation import result_of
-from smtpeter.model.account import CredentialKind
+from smtpeter.model.account import CredentialKind, Scope
 from tests.unit.cli.conftest import EMAIL
 
 
@@ -39,6 +39,43 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(gateway):
     (listed,) = gateway.json("token", "list", "--account", EMAIL)
     assert listed["token"] == public
     assert secret not in gateway.run("token", "list").output
+
+
+@pytest.mark.parametrize(
+    ("given", "scopes"),
+    [
+        ((), ["send", "read"]),
+        (("read",), ["read"]),
+        (("manage", "send", "read", "send"), ["send", "read", "manage"]),
+    ],
+)
+def test_a_token_is_for_what_is_said(gateway, given, scopes):
+    gateway.add_account()
+    made = gateway.json("token", "add", "--account", EMAIL, *(word for scope in given for word in ("--scope", scope)))
+    public, _ = split_token(made["token"])
+    assert stored(gateway, CredentialKind.TOKEN, public).scopes == tuple(map(Scope, scopes))
+    (listed,) = gateway.json("token", "list")
+    assert listed["scopes"] == scopes
+    heading, row = gateway.run("token", "list").output.splitlines()
+    assert "SCOPES" in heading and " ".join(scopes) in row
+
+
+def test_a_scope_that_there_is_not_is_wrong_usage(gateway):
+    gateway.add_account()
+    assert "'send', 'read', 'manage'" in gateway.refused("token", "add", "--account", EMAIL, "--scope", "all", code=2)
+
+
+def test_the_help_says_what_each_scope_is_for(gateway):
+    text = " ".join(gateway.run("token", "add", "--help").output.split())
+    for scope in Scope:
+        assert f"{scope}: to " in text
+
+
+def test_a_login_has_no_scopes(gateway):
+    gateway.add_account()
+    gateway.json("login", "add", "--account", EMAIL)
+    assert "SCOPES" not in gateway.run("login", "list").output
+    assert "scopes" not in gateway.json("login", "list")[0]
 
 
 @pytest.mark.parametrize("kind", ["login", "token"])

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from smtpeter.errors import Refusal
 from smtpeter.features.catalog import Catalog
 from smtpeter.features.options import OptionTable
-from smtpeter.intake.options import LONGEST_WAIT, NOTHING_ASKED, TAGS_LIMIT
-from smtpeter.intake.options import read_controls as read_all_controls
+from smtpeter.intake.options import LONGEST_WAIT, NOTHING_ASKED, TAGS_LIMIT, read_asked
 from smtpeter.model.feature import Option, OptionKind
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20
@@ -25,11 +24,11 @@ CATALOG = Catalog(
 
 
 def read_controls(controls, now, features=None):
-    return read_all_controls(controls, now, features)
+    return read_asked(controls, {}, now, features)
 
 
-def asked(*controls):
-    return dict(read_controls(controls, NOW, CATALOG).features)
+def asked(*controls, request=None):
+    return dict(read_asked(controls, request or {}, NOW, CATALOG).features)
 
 
 @pytest.mark.parametrize("features", [None, CATALOG])
@@ -69,6 +68,80 @@ def test_a_value_that_cannot_be_read_is_refused_with_the_fields_name(name, value
 def test_of_several_fields_for_one_option_the_last_counts_by_whatever_name():
     assert asked(("trackclicks", b"no"), ("clicktracking", b"yes"), ("trackclicks", b"no")) == {"trackclicks": "false"}
     assert asked(("trackclicks", b"junk"), ("clicktracking", b"yes")) == {"trackclicks": "true"}
+
+
+# --- what the request asks for ---
+
+
+@pytest.mark.parametrize("name", ["trackclicks", "TrackClicks", "clicktracking"])
+def test_a_request_asks_by_any_name_and_the_message_stands_over_it(name):
+    assert asked(request={name: " Yes "}) == {"trackclicks": "true"}
+    assert asked(("clicktracking", b"no"), request={name: "yes"}) == {"trackclicks": "false"}
+    assert asked(("footer_text", b"x"), request={name: "yes"}) == {"trackclicks": "true", "footer_text": "x"}
+
+
+def test_the_last_of_several_names_counts_in_a_request_too():
+    assert asked(request={"trackclicks": "junk", "clicktracking": "no"}) == {"trackclicks": "false"}
+
+
+def test_what_a_message_overrides_is_not_even_read():
+    assert asked(("trackclicks", b"no"), request={"trackclicks": "junk"}) == {"trackclicks": "false"}
+
+
+def test_the_options_of_the_core_in_a_request():
+    request = {"Tags": "a, b", "sendAt": "2023-12-01 00:00:00", "maxDeliverTime": " 2023-12-01 00:00:01 "}
+    read = read_asked((), request | {"images": "Default", "subject": "hi"}, NOW, CATALOG)
+    assert (read.tags, read.due, read.expires) == (("a", "b"), 1_701_388_800.0, 1_701_388_801.0)
+    assert read_asked([("tags", b"c")], request, NOW, CATALOG).tags == ("c",)
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        ({"ClickTracking": "maybe"}, "ClickTracking: write true or false"),
+        ({"footer-text": "two\nlines"}, "footer-text: write one line of at most 1000 characters"),
+        ({"footer_text": "=?utf-8?q?a?=" + "x" * 1000}, "footer_text: write one line of at most 1000 characters"),
+        ({"Tags": "a\r\nb"}, "Tags: separate tags by commas; a tag has no white space and no semicolon"),
+        ({"tags": ",".join(map(str, range(101)))}, "tags: at most 100 tags"),
+        ({"images": "hosted"}, "images: only default is possible here"),
+        ({"sendAt": "soon"}, "sendAt: write YYYY-MM-DD hh:mm:ss, in UTC"),
+        ({"maxdelivertime": "2000-01-01 00:00:00"}, "maxdelivertime: this time is over"),
+    ],
+)
+def test_what_cannot_be_read_is_named_as_the_request_wrote_it(request_, text):
+    with pytest.raises(Refusal) as raised:
+        read_asked((), request_, NOW, CATALOG)
+    assert raised.value.reply == (554, "5.6.0", text)
+
+
+def test_each_of_two_that_contradict_each_other_is_named_as_it_was_written():
+    request = {"sendAt": "2023-12-01 00:00:00"}
+    with pytest.raises(Refusal, match=r"X-SMTPeter-MaxDeliverTime: this time is not after sendAt$"):
+        read_asked([("maxdelivertime", b"2023-11-30 00:00:00")], request, NOW, CATALOG)
+
+
+def test_an_encoded_word_is_text_in_a_request():
+    assert asked(request={"footer_text": "=?utf-8?q?a?="}) == {"footer_text": "=?utf-8?q?a?="}
+
+
+# --- the idempotency key ---
+
+
+@pytest.mark.parametrize("key", ["k", "a b", "=?utf-8?q?a?=", "x" * 255, "~!\\"])
+def test_a_key_is_taken_as_it_is(key):
+    assert read_controls([("idempotency-key", key.encode())], NOW).key == key
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 256, b"caf\xc3\xa9", b"a\tb", b"a\x00b", b"a\x7f"])
+def test_a_key_that_cannot_be_is_refused_with_the_fields_name(key):
+    with pytest.raises(Refusal) as raised:
+        read_controls([("idempotency-key", key)], NOW)
+    text = "X-SMTPeter-Idempotency-Key: write 1 to 255 printable ASCII characters"
+    assert raised.value.reply == (554, "5.6.0", text)
+
+
+def test_a_field_of_a_request_is_no_key():
+    assert read_asked((), {"idempotency_key": "x", "Idempotency-Key": "\n"}, NOW, None) == NOTHING_ASKED
 
 
 # --- tags ---

@@ -11,7 +11,7 @@ from smtpeter.errors import StorageUnavailable
 from smtpeter.intake.submit import Intake
 from smtpeter.interfaces import ISubmissionIntake
 from smtpeter.model.envelope import Envelope, Recipient
-from smtpeter.model.submission import Content, Submission
+from smtpeter.model.submission import Content, Submission, Taken
 from tests.fakes.intake import FakeMetrics
 
 RECIPIENTS = tuple(
@@ -47,6 +47,40 @@ def test_delivery_is_woken_and_counted_once_the_store_has_it_and_not_before():
     answer.callback(None)
     assert woken == [{"x.org", "y"}] and results == [None]
     assert metrics.counts == {("submissions", "smtp"): 1, ("recipients", "smtp"): 3}
+
+
+OLD, NEW = "0" * 25 + "1", "0" * 25 + "2"
+
+
+def taken_by(answer, **fields):
+    """What is told of a submission with the id NEW, who is woken and what is counted."""
+    woken, metrics, told = [], FakeMetrics(), []
+    intake = Intake(Queue(succeed(answer)), woken.append, metrics, lambda: told.append("prepare"))
+    assert results_of(intake.submit(SUBMISSION._replace(id=NEW, **fields))) == [answer]
+    return woken, told, metrics.counts
+
+
+def test_what_was_taken_before_wakes_nobody_and_is_not_counted():
+    answer = Taken(OLD, tuple((f"{OLD}-{n}", each.address) for n, each in enumerate(RECIPIENTS, 1)), again=True)
+    assert taken_by(answer) == ([], [], {})
+    assert taken_by(answer, prepare=True) == ([], [], {})
+
+
+def test_of_what_was_taken_in_part_only_the_new_recipients_count():
+    answer = Taken(NEW, ((f"{OLD}-3", "a@x.org"), (f"{OLD}-1", "b@x.org"), (NEW, "c@y")))
+    counts = {("submissions", "smtp"): 1, ("recipients", "smtp"): 1}
+    assert taken_by(answer) == ([{"y"}], [], counts)
+    assert taken_by(answer, prepare=True) == ([], ["prepare"], counts)
+
+
+def test_a_recipient_that_is_named_twice_is_counted_once_where_it_is_taken_once():
+    answer = Taken(NEW, ((NEW, "a@x.org"), (NEW, "a@x.org"), (f"{OLD}-1", "c@y")))
+    assert taken_by(answer) == ([{"x.org"}], [], {("submissions", "smtp"): 1, ("recipients", "smtp"): 1})
+
+
+def test_what_was_all_taken_under_its_key_is_told_and_counted():
+    answer = Taken(NEW, tuple((f"{NEW}-{n}", each.address) for n, each in enumerate(RECIPIENTS, 1)))
+    assert taken_by(answer) == ([{"x.org", "y"}], [], {("submissions", "smtp"): 1, ("recipients", "smtp"): 3})
 
 
 def test_what_the_store_does_not_take_wakes_nobody():
