@@ -66,13 +66,15 @@ class Smtpeter:
         """``settings`` are further lines of its configuration, ``before`` a command that starts its own."""
         self.port = port
         self.http_port = port + 1
+        self.https_port = port + 2
         directory.mkdir(parents=True)
         self._config = directory / "smtpeter.toml"
         self.database = directory / "data" / "smtpeter.db"
         local = "interface=127.0.0.1"
         delivery = 'mode = "capture"' if relay is None else f'mode = "relay"\nrelay = "smtp://{relay}"'
         self._config.write_text(
-            f'hostname = "localhost"\ndata_dir = "{directory / "data"}"\n[listen]\nsmtp = []\nmx = []\nhttps = []\n'
+            f'hostname = "localhost"\ndata_dir = "{directory / "data"}"\n[listen]\nsmtp = []\nmx = []\n'
+            f'https = ["tcp:{self.https_port}:{local}"]\n'
             f'smtps = ["tcp:{port}:{local}"]\nhttp = ["tcp:{self.http_port}:{local}"]\n'
             f"[delivery]\n{delivery}\n{settings}"
         )
@@ -80,6 +82,7 @@ class Smtpeter:
         self._command("account", "add", "bench@example.com")
         login = self._command("login", "add", "--account", "bench@example.com")
         self.user, self.password = login["username"], login["password"].replace(" ", "")
+        self.token = self._command("token", "add", "--account", "bench@example.com")["token"]
         if relay is None:
             self._command("queue", "pause")
         self._log = (directory / "log").open("wb")
@@ -105,6 +108,11 @@ class Smtpeter:
 
     def cpu_seconds(self) -> float:
         return process_seconds(self._process.pid)
+
+    def peak_memory(self) -> int:
+        """The most memory that it had so far, in KiB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0])
 
     def unfinished(self) -> int:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -27,19 +29,39 @@ from smtpeter.features.personal import Personalizer
 from smtpeter.features.pool import WorkerPool
 from smtpeter.features.preparer import Preparer
 from smtpeter.features.process import COMMAND, environment_of_worker
+from smtpeter.features.sent import SentMessages
 from smtpeter.features.setup import Setup
 from smtpeter.intake.deadlines import Timeouts
 from smtpeter.intake.door import SmtpDoor
 from smtpeter.intake.features import FeatureIntake
 from smtpeter.intake.gate import Backlog, Gate
+from smtpeter.intake.heading import HeaderRoom
 from smtpeter.intake.message import MessagePolicy
-from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics, ISubmissionIntake
+from smtpeter.intake.whole import WholeIntake, WholeLimits
+from smtpeter.interfaces import (
+    IClock,
+    IDeliveryAgent,
+    IMessageIntake,
+    IMetrics,
+    ISecretMaker,
+    ISubmissionIntake,
+)
+from smtpeter.locations import is_loopback
 from smtpeter.settings import Settings
 from smtpeter.smtp.client_events import ClientProfile
 from smtpeter.smtp.server import SessionLimits
 from smtpeter.store.opening import Store
+from smtpeter.web.rest.api import Api
+from smtpeter.web.rest.elsewhere import Elsewhere
+from smtpeter.web.rest.exchange import Setup as ComposerSetup
+from smtpeter.web.rest.outgoing import make_rules
+from smtpeter.web.rest.rates import Rates
+from smtpeter.web.rest.routes import RouteTable
+from smtpeter.web.rest.table import make_table
 
 CONNECT_TIMEOUT = 30.0
+
+COMPOSER = (sys.executable, "-P", "-m", "smtpeter.composer")
 
 InThread = Callable[..., Deferred[Any]]
 
@@ -167,6 +189,56 @@ class Assembly:
             policy=self._message_policy(),
             timeouts=Timeouts(limits.command_timeout, limits.handshake_timeout, limits.data_rate),
         )
+
+    def whole_intake(self, *, intake: ISubmissionIntake, gate: Gate, header_room: HeaderRoom) -> IMessageIntake:
+        """What takes messages from doors that have them as a whole."""
+        limits = self._settings.limits
+        return WholeIntake(
+            intake=intake,
+            content=self._store.content,
+            gate=gate,
+            clock=self._clock,
+            timers=self._reactor,
+            policy=self._message_policy(),
+            limits=WholeLimits(limits.message_size, limits.recipients),
+            header_room=header_room,
+        )
+
+    def elsewhere(self, uploads: Path) -> Elsewhere:
+        """What reads large requests, which are in ``uploads``."""
+        limits = self._settings.limits
+        rules = make_rules(self._catalog, limits.recipients)
+        return Elsewhere(
+            processes=self._reactor,
+            timers=self._reactor,
+            directory=uploads,
+            setup=ComposerSetup(os.getpid(), rules, limits.message_size),
+            command=COMPOSER,
+            environment=environment_of_worker(os.environ),
+        )
+
+    def api(
+        self, *, portal: Portal, intake: IMessageIntake, secrets: ISecretMaker, elsewhere: Elsewhere
+    ) -> tuple[Api, RouteTable]:
+        """The REST API, and what there is in it."""
+        settings, store = self._settings, self._store
+        table = make_table(
+            intake=intake,
+            queue=store.queue,
+            content=store.content,
+            sent=SentMessages(store.queue, store.content, store.journal, lambda: self._catalog, self._in_thread),
+            journal=store.journal,
+            accounts=store.accounts,
+            secrets=secrets,
+            catalog=self._catalog,
+            clock=self._clock,
+            rules=make_rules(self._catalog, settings.limits.recipients),
+            elsewhere=elsewhere,
+            in_thread=self._in_thread,
+        )
+        rates = Rates(settings.limits.token_requests, self._reactor.seconds)
+        is_local = is_loopback if settings.demo else lambda peer: False
+        return Api(table, portal, self._metrics, rates, is_local), table
 
     def _message_policy(self) -> MessagePolicy:
         """What holds for every message."""

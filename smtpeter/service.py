@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from smtpeter import __version__
 from smtpeter.assembly import Assembly
 from smtpeter.auth.access import build_portal
 from smtpeter.auth.attempts import Attempts
@@ -23,6 +24,7 @@ from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.directory import Directory
 from smtpeter.auth.guard import GuardedPortal
 from smtpeter.auth.keys import KeyRing, load_or_create
+from smtpeter.auth.making import SecretMaker
 from smtpeter.auth.tls import ServerTls
 from smtpeter.clock import WallClock
 from smtpeter.errors import SmtpeterError, StorageUnavailable
@@ -43,11 +45,17 @@ from smtpeter.web.blocks import Blocks, read_lists
 from smtpeter.web.front import FrontFactory
 from smtpeter.web.metrics import Metrics
 from smtpeter.web.recorder import Recorder
-from smtpeter.web.site import make_site
+from smtpeter.web.rest.carrier import Carrier, longest_body
+from smtpeter.web.rest.openapi import describe, encode, page
+from smtpeter.web.rest.routes import RouteTable
+from smtpeter.web.rest.values import JSON
+from smtpeter.web.site import Document, Documents, make_site
 from smtpeter.web.tracking import Tracking
+from smtpeter.web.uploads import Uploads
 
 START_INTERVAL = 2.0  # seconds between attempts to use a store that is locked, full or in trouble
 SESSION_GRACE = 10.0  # seconds that sessions may take to end when we stop
+UPLOADS = "uploads"  # below the data directory
 STORE_TROUBLE = 10.0  # seconds for which /healthz tells of an error of the store
 
 
@@ -114,15 +122,25 @@ class Gateway(Service):
 
     def _open_web(self) -> None:
         """Answer over HTTP: /healthz tells that we are starting, and so does what features will serve."""
-        settings = self._settings.web
+        settings, limits = self._settings.web, self._settings.limits
         self._tracking = Tracking(self._clock, settings.trusted_proxies)
+        self._uploads = Uploads(self._settings.data_dir / UPLOADS)
+        self._carrier = Carrier(
+            self._uploads, longest_body(limits.message_size), self._reactor, settings.trusted_proxies
+        )
+        self._documents: Documents = {}
+        site = make_site(
+            trouble=self._trouble,
+            metrics=self._metrics,
+            metrics_allow=settings.metrics_allow,
+            tracking=self._tracking,
+            carrier=self._carrier,
+            documents=self._documents,
+            reactor=self._reactor,
+            data_rate=limits.data_rate,
+        )
         self._front = FrontFactory(
-            make_site(self._trouble, self._metrics, settings.metrics_allow, self._tracking, self._reactor),
-            self._tracking,
-            self._clock,
-            self._reactor,
-            settings.trusted_proxies,
-            EagerTransport,
+            site, self._tracking, self._clock, self._reactor, settings.trusted_proxies, EagerTransport
         )
         self._doors["http"].inner = self._front
 
@@ -180,6 +198,7 @@ class Gateway(Service):
                 )
             # Here, for what fails here gives up the store, and can be tried again.
             self._tls = self._tls or self._own_certificate()
+            self._uploads.prepare()
             # No link that must not work may work before that is known.
             self._blocked = result_of(Deferred.fromCoroutine(read_lists(store.blocks, store.accounts)))
 
@@ -231,17 +250,28 @@ class Gateway(Service):
         )
         self._metrics.gauge("queue", "Recipients in each state that is not final", "state", self._depths)
         attempts = Attempts()
-        portal = build_portal(self._directory, keys, clock, settings.hostname, self._in_thread, attempts)
-        door = assembly.door(
-            portal=GuardedPortal(portal, attempts, reactor),
-            intake=Intake(store.queue, self._scheduler.wake, self._metrics, self._preparer.wake),
-            gate=self._gate,
-            tls=tls,
+        portal = GuardedPortal(
+            build_portal(self._directory, keys, clock, settings.hostname, self._in_thread, attempts), attempts, reactor
         )
+        intake = Intake(store.queue, self._scheduler.wake, self._metrics, self._preparer.wake)
+        door = assembly.door(portal=portal, intake=intake, gate=self._gate, tls=tls)
+        self._elsewhere = assembly.elsewhere(self._uploads.directory)
+        self._api, table = assembly.api(
+            portal=portal,
+            intake=assembly.whole_intake(intake=intake, gate=self._gate, header_room=door.header_room),
+            secrets=SecretMaker(keys, self._in_thread),
+            elsewhere=self._elsewhere,
+        )
+        self._describe_api(table)
         self._doors["smtp"].inner = SmtpFactory(door, self._sessions)
         self._doors["mx"].inner = SmtpFactory(door, self._sessions, mx=True)
         self._doors["smtps"].inner = TlsFactory(tls, SmtpFactory(door, self._sessions, encrypted=True))
         self._doors["https"].inner = TLSMemoryBIOFactory(tls, False, self._doors["http"].inner)
+
+    def _describe_api(self, table: RouteTable) -> None:
+        description = describe(table, self._settings.web.public_url, __version__)
+        self._documents[b"openapi.json"] = Document(JSON, encode(description))
+        self._documents[b"docs"] = Document(b"text/html; charset=utf-8", page(description))
 
     def _configure_features(self, keys: KeyRing) -> Catalog:
         services = services_of(self._settings, keys, self._recorder.record, self._blocks.is_blocked)
@@ -261,6 +291,7 @@ class Gateway(Service):
         self._scheduler.startService()
         self._preparer.startService()
         self._tracking.open(self._catalog.resources)
+        self._carrier.open(self._api)
         self._upkeep.start()
         self._started = True
         self._log.info("smtpeter is ready as {hostname}", event="ready", hostname=self._settings.hostname)
@@ -307,6 +338,7 @@ class Gateway(Service):
             self._blocks.stop()
             steps += [
                 self._step(self._stop_sessions),
+                self._step(self._stop_api),
                 self._step(self._preparer.stopService),
                 self._step(self._scheduler.stopService),
                 self._step(self._recorder.stop),
@@ -330,6 +362,13 @@ class Gateway(Service):
         sessions.addTimeout(SESSION_GRACE, self._reactor, onTimeoutCancel=lambda result, timeout: None)
         await sessions
         self._sessions.abort()
+
+    async def _stop_api(self) -> None:
+        """Let requests be answered; those that take too long are not."""
+        ended = self._carrier.stop()
+        ended.addTimeout(SESSION_GRACE, self._reactor, onTimeoutCancel=lambda result, timeout: None)
+        await ended
+        self._elsewhere.stop()
 
     def stopService(self) -> Deferred[None]:
         """Fires when everything has come to its end."""

@@ -228,7 +228,8 @@ class Retention:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may use.  Timeouts and ages in seconds, sizes in octets, ``data_rate`` in octets a second."""
+    """What a client may use.  Timeouts and ages in seconds, sizes in octets, ``data_rate`` in octets a second,
+    ``token_requests`` in requests a second of the REST API (0: any number)."""
 
     message_size: int = _key(_positive_size, 50_000_000)
     recipients: int = _key(_count, 1000)
@@ -247,6 +248,7 @@ class Limits:
     mime_parts: int = _key(_count, 1000)
     free_space: FreeSpace = _key(parse_free_space, FreeSpace(fraction=0.05))
     unprepared_age: float = _key(_positive_duration, 600.0)
+    token_requests: int = _key(_count_or_none, 0)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -16,8 +17,10 @@ from zope.interface import implementer
 from smtpeter.interfaces import IClock
 from smtpeter.locations import Network, network_of
 from smtpeter.web.clients import is_within
-from smtpeter.web.lean import HARD, Request, read_request, write_answer
-from smtpeter.web.tracking import Tracking
+from smtpeter.web.lean import HARD, LeanRequest, read_request, write_answer
+from smtpeter.web.rest.carrier import ALWAYS, Carrier
+from smtpeter.web.rest.values import Response
+from smtpeter.web.tracking import Answer, Tracking
 
 TIMEOUT = 60.0
 """Seconds for a request to come, all of it, since the one before."""
@@ -57,6 +60,7 @@ class FrontFactory(Factory):
         self.timers = timers
         self.eager = eager
         self.is_behind = is_behind
+        self.carrier: Carrier = cast(Any, site).carrier
         self._clock = clock
         self._trusted = trusted_proxies
         self._connections: Counter[str] = Counter()
@@ -110,6 +114,7 @@ class Front(Protocol):
         self._channel: Any = None
         self._choked = False
         self._later: IDelayedCall | None = None
+        self._asking: Deferred[Any] | None = None
         self._over = False
 
     # --- the connection ---
@@ -131,7 +136,9 @@ class Front(Protocol):
             self._channel.dataReceived(data)
             return
         self._unread = self._unread + data if self._unread else data
-        if self._later is None and not self._choked and not self._over:
+        if self._asking is not None:
+            self._hold()
+        elif self._later is None and not self._choked and not self._over:
             self._work()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -141,6 +148,8 @@ class Front(Protocol):
             self._later.cancel()
             self._later = None
         self._end_timeout()
+        if self._asking is not None:
+            self._asking.cancel()
         if self._channel is not None:
             self._channel.connectionLost(reason)
 
@@ -149,6 +158,9 @@ class Front(Protocol):
             self._timeout.cancel()
 
     def _too_late(self) -> None:
+        if self._asking is not None:  # it is us who take that long
+            self._timeout = self._front.timers.callLater(TIMEOUT, self._too_late)
+            return
         self._over = True
         transport: Any = self.transport
         transport.abortConnection()
@@ -165,28 +177,57 @@ class Front(Protocol):
         request: object = None
         while start < len(octets) and len(answers) < TURN:
             request = read_request(octets, start)
-            if not isinstance(request, Request):
+            if not isinstance(request, LeanRequest):
+                break
+            start = request.end
+            if request.method == b"POST":
                 break
             answers.append(self._answer(request))
-            start = request.end
             if request.close:
                 break
         self._unread = octets[start:]
         if answers:
             self._timeout.reset(TIMEOUT)
             self._out.write(b"".join(answers))
-        if isinstance(request, Request):
-            if request.close:
+        if isinstance(request, LeanRequest):
+            if request.method == b"POST":
+                self._ask(request)
+            elif request.close:
                 self._close()
             elif self._unread:
                 self._pause(0)
         elif request is HARD and not self._choked:
             self._hand_over()
 
-    def _answer(self, request: Request) -> bytes:
-        method, target, fields, close, _ = request
+    def _answer(self, request: LeanRequest) -> bytes:
+        method, target, fields, close, _, _ = request
         answer = self._front.tracking.answer(method, target, fields, self._peer, self._secure)
         return write_answer(answer, self._front.date(), method, close)
+
+    def _ask(self, request: LeanRequest) -> None:
+        """Have it answered by the API; nothing that follows is looked at before."""
+        method, target, fields, close, _, body = request
+        carrier = self._front.carrier
+        asking = carrier.answer(carrier.describe(method, target, fields, self._peer, self._secure, body))
+        self._asking = asking
+        asking.addCallbacks(self._answered, lambda failure: None, (close,))
+
+    def _answered(self, response: Response, close: bool) -> None:
+        self._asking = None
+        status, kind, body, fields = response
+        assert isinstance(body, bytes), "what is fetched piece by piece has other routes"
+        answer = Answer(status, ((b"Content-Type", kind), *ALWAYS, *fields), body)
+        self._timeout.reset(TIMEOUT)
+        self._out.write(write_answer(answer, self._front.date(), b"POST", close))
+        if close:
+            self._close()
+        elif self._unread and not self._choked:
+            self._pause(0)
+
+    def _hold(self) -> None:
+        """Read nothing more for now; whoever goes on reads again."""
+        transport: Any = self.transport
+        transport.pauseProducing()
 
     def _close(self) -> None:
         self._over = True
@@ -231,7 +272,8 @@ class Front(Protocol):
     def resumeProducing(self) -> None:
         """The client fetched it."""
         self._choked = False
-        self._go_on()
+        if self._asking is None:
+            self._go_on()
 
     def stopProducing(self) -> None:
         """Nothing is to be done: the connection is lost anyway."""

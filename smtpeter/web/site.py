@@ -2,85 +2,67 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from twisted.internet.interfaces import ISSLTransport
-from twisted.protocols.basic import LineReceiver
-from twisted.web.http import FORBIDDEN, NO_BODY_CODES, NOT_FOUND, SERVICE_UNAVAILABLE, HTTPChannel
+from twisted.web.http import FORBIDDEN, NO_BODY_CODES, NOT_FOUND, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smtpeter.locations import Network
+from smtpeter.web.channel import Channel, SiteRequest
 from smtpeter.web.metrics import CONTENT_TYPE, Metrics
-from smtpeter.web.tracking import LONGEST_BODY, PREFIX, Tracking
+from smtpeter.web.rest.carrier import Carrier
+from smtpeter.web.tracking import PREFIX, Tracking
+
+
+class Document(NamedTuple):
+    """A page that is made once."""
+
+    content_type: bytes
+    octets: bytes
+
+
+Documents = dict[bytes, Document]
+"""By their names; not there until the server has started."""
 
 
 def make_site(
     trouble: Callable[[], str | None],
     metrics: Metrics,
     metrics_allow: Sequence[Network],
-    tracking: Tracking | None = None,
-    reactor: Any = None,
+    tracking: Tracking,
+    carrier: Carrier,
+    documents: Documents,
+    reactor: Any,
+    data_rate: int = 0,
 ) -> Site:
-    """``trouble`` tells why mail cannot be accepted, None while it can."""
+    """``trouble`` tells why mail cannot be accepted, None while it can.  A request has to bring ``data_rate`` octets a
+    second (0: any) once the time is over that all have."""
     root = _NotFound()
     root.putChild(b"healthz", _Health(trouble))
     root.putChild(b"metrics", _Metrics(metrics, metrics_allow))
-    if tracking is not None:
-        root.putChild(b"t", _Tracked(tracking))
-        root.putChild(b"robots.txt", _Robots())
-    site = Site(root, requestFactory=_SmallBodies, reactor=reactor)
-    site.protocol = _Channel  # type: ignore[method-assign, assignment]  # Twisted's own adds HTTP/2, which we have not
-    site.noisy = False
-    site.displayTracebacks = False
-    site.log = lambda request: None  # type: ignore[method-assign]
-    return site
+    root.putChild(b"t", _Tracked(tracking))
+    root.putChild(b"robots.txt", _Robots())
+    for name in (b"openapi.json", b"docs"):
+        root.putChild(name, _Document(documents, name))
+    return _Site(root, reactor, carrier, data_rate)
 
 
-class _Channel(HTTPChannel):
-    """A request has its time from its first octet on, however its octets are spread."""
+class _Site(Site):
+    noisy = False
+    displayTracebacks = False
+    protocol = Channel  # type: ignore[assignment]  # Twisted's own adds HTTP/2, which we have not
 
-    _begun = False
+    def __init__(self, root: Resource, reactor: Any, carrier: Carrier, data_rate: int) -> None:
+        super().__init__(root, requestFactory=SiteRequest, reactor=reactor)
+        self.carrier = carrier
+        self.data_rate = data_rate
 
-    def dataReceived(self, data: bytes) -> None:
-        if not self._begun:
-            self._begun = True
-            self.resetTimeout()
-        LineReceiver.dataReceived(self, data)
-
-    def requestDone(self, request: Any) -> None:
-        self._begun = False
-        super().requestDone(request)
-
-
-class _SmallBodies(Request):
-    """Keeps a body only where one is wanted, and only a small one; Twisted would write it to a file, however large."""
-
-    _kept: bytearray | None = None
-    too_large = False
-
-    def gotLength(self, length: int | None) -> None:
-        self.content = io.BytesIO()
-        if self.channel._command == b"POST" and self.channel._path.startswith(PREFIX):
-            self._kept = bytearray()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Keep it while it is small; what is too large is read to its end, so that its sender reads the answer."""
-        if self._kept is None:
-            return
-        if len(self._kept) + len(data) > LONGEST_BODY:
-            self.too_large = True
-            self._kept = None
-        else:
-            self._kept += data
-
-    @property
-    def kept(self) -> bytes | None:
-        """The body, None where it was too large."""
-        return None if self.too_large else bytes(self._kept or b"")
+    def log(self, request: Any) -> None:
+        """Nothing: URLs have secrets in them."""
 
 
 def _plain(request: Request, status: int, text: str) -> bytes:
@@ -143,6 +125,22 @@ class _Robots(_Page):
         return _plain(request, 200, f"User-agent: *\nDisallow: {PREFIX.decode()}")
 
 
+class _Document(_Page):
+    def __init__(self, documents: Documents, name: bytes) -> None:
+        super().__init__()
+        self._documents = documents
+        self._name = name
+
+    def render_GET(self, request: Request) -> bytes:
+        document = self._documents.get(self._name)
+        if document is None:
+            return _plain(request, SERVICE_UNAVAILABLE, "starting")
+        request.setHeader(b"content-type", document.content_type)
+        request.setHeader(b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        return document.octets
+
+
 class _Tracked(Resource):
     isLeaf = True
 
@@ -155,7 +153,7 @@ class _Tracked(Resource):
         fields = tuple((name.lower(), value) for name, values in given for value in values)
         peer = getattr(request.getClientAddress(), "host", "")
         secure = ISSLTransport.providedBy(request.channel.transport)
-        body = cast(_SmallBodies, request).kept
+        body = cast(SiteRequest, request).kept
         answer = self._tracking.answer(request.method, request.uri, fields, peer, secure, body)
         request.setResponseCode(answer.status)
         request.responseHeaders.removeHeader(b"server")

@@ -15,7 +15,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-TOP = {"tap", "service", "ports", "upkeep", "cli", "demo", "worker", "assembly"}
+TOP = {"tap", "service", "ports", "upkeep", "cli", "demo", "worker", "composer", "assembly"}
 ADAPTERS = {"auth", "intake", "features", "store", "delivery", "events", "web", "clock", "log", "systemd"}
 PURE = {"smtp", "mime", "delivery.throttle", "delivery.retry"}
 GROUND = {

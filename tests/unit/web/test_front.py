@@ -2,6 +2,7 @@
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
@@ -12,9 +13,9 @@ from smtpeter.interfaces import IResourceFeature
 from smtpeter.locations import parse_network
 from smtpeter.model.feature import NOT_FOUND, WebResponse
 from smtpeter.web.front import CONNECTIONS_PER_ADDRESS, REST, TIMEOUT, TURN, FrontFactory
-from smtpeter.web.metrics import Metrics
-from smtpeter.web.site import make_site
+from smtpeter.web.rest.values import json_response
 from smtpeter.web.tracking import LONGEST_BODY, Tracking
+from tests.fakes.web import FakeApi, make_fake_site
 from tests.unit.web.test_lean import NOT_SIMPLE, SIMPLE
 
 NOW = 1_700_000_000.0
@@ -48,13 +49,14 @@ class Feature:
 class Server:
     """``front``: with the reader of simple requests; otherwise twisted.web alone."""
 
-    def __init__(self, front=True, open=True):
+    def __init__(self, front=True, open=True, directory=None):
         self.clock = Clock()
+        self.api = FakeApi()
         self.feature = Feature()
         tracking = Tracking(WallClock(), (PROXY,))
         if open:
             tracking.open({"demo": self.feature})
-        site = make_site(lambda: None, Metrics(), (parse_network("127.0.0.0/8"),), tracking, self.clock)
+        site = make_fake_site(directory, tracking=tracking, clock=self.clock, api=self.api)
         self.factory = FrontFactory(site, tracking, WallClock(), self.clock, (PROXY,)) if front else site
 
     def connect(self, host="192.0.2.7", secure=False):
@@ -408,3 +410,110 @@ def test_a_transport_may_be_wrapped_to_send_at_once():
     server.factory.eager = Eager
     assert server.ask(SIMPLE) == b"" and b"302" in wrapped[0]
     assert b"302" in server.ask(SIMPLE, secure=True), "TLS is not"
+
+
+# --- mail that is handed over ---
+
+BODY = b'{"recipient": "ann@example.net"}'
+POST = (
+    b"POST /v1/send?access_token=x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+)
+
+
+@pytest.mark.parametrize("front", [True, False])
+def test_the_api_is_told_the_same_by_both(front):
+    server = Server(front)
+    said = server.ask(POST)
+    (request,) = server.api.requests
+    assert (request.method, request.target, request.body) == (b"POST", b"/v1/send?access_token=x", BODY)
+    assert request.field(b"content-type") == b"application/json" and request.file is None
+    assert (request.address, request.peer, request.secure) == ("192.0.2.7", "192.0.2.7", False)
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n") and body == b'{"ok":true}'
+    fields = head.split(b"\r\n")
+    for field in (b"Content-Type: application/json", b"Cache-Control: no-store", b"Content-Length: 11"):
+        assert field in fields
+
+
+def test_a_request_that_comes_anyhow():
+    for place in range(1, len(POST)):
+        server = Server()
+        connection = server.connect()
+        connection.send(POST[:place])
+        connection.send(POST[place:])
+        assert server.api.bodies == [BODY] and connection.said().endswith(b'{"ok":true}')
+
+
+def test_nothing_that_follows_is_looked_at_before_the_answer():
+    server = Server()
+    waiting = Deferred()
+
+    async def answering(request):
+        return await waiting
+
+    server.api.answering = answering
+    connection = server.connect()
+    connection.send(POST + POST + b"GET /t/demo/x HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert len(server.api.requests) == 1 and not connection.said()
+    server.api.answering = None
+    waiting.callback(json_response({}))
+    server.clock.advance(0)
+    server.clock.advance(0)
+    assert len(server.api.requests) == 2
+    assert connection.said().count(b"HTTP/1.1 200") == 2 and connection.said().count(b"HTTP/1.1 302") == 1
+
+
+def test_attack_who_sends_on_while_an_answer_is_made_is_not_read():
+    server = Server()
+    waiting = Deferred()
+
+    async def answering(request):
+        return await waiting
+
+    server.api.answering = answering
+    connection = server.connect()
+    connection.send(POST)
+    assert connection.transport.producerState == "producing"
+    connection.send(POST)
+    assert connection.transport.producerState == "paused"
+    server.api.answering = None
+    waiting.callback(json_response({}))
+    server.clock.advance(0)
+    assert connection.transport.producerState == "producing" and len(server.api.requests) == 2
+
+
+def test_a_client_that_goes_has_its_work_cancelled():
+    server = Server()
+    cancelled = []
+
+    async def answering(request):
+        return await Deferred(cancelled.append)
+
+    server.api.answering = answering
+    connection = server.connect()
+    connection.send(POST)
+    connection.end()
+    assert cancelled and not server.clock.getDelayedCalls()
+
+
+def test_an_answer_may_take_its_time():
+    server = Server()
+    waiting = Deferred()
+
+    async def answering(request):
+        return await waiting
+
+    server.api.answering = answering
+    connection = server.connect()
+    connection.send(POST)
+    server.clock.pump([TIMEOUT, TIMEOUT])
+    waiting.callback(json_response({}))
+    assert connection.said().startswith(b"HTTP/1.1 200")
+
+
+def test_the_last_request_of_a_connection():
+    server = Server()
+    connection = server.connect()
+    connection.send(POST.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+    assert b"\r\nConnection: close\r\n" in connection.said() and connection.transport.disconnecting

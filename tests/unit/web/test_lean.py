@@ -1,6 +1,6 @@
 import pytest
 
-from smtpeter.web.lean import HARD, LONGEST, MOST_FIELDS, Request, read_request, write_answer
+from smtpeter.web.lean import HARD, LONGEST, LONGEST_BODY, MOST_FIELDS, LeanRequest, read_request, write_answer
 from smtpeter.web.tracking import STRICT, Answer
 
 SIMPLE = b"GET /t/demo/x?y=z HTTP/1.1\r\nHost: click.example.com\r\nUser-Agent: Mozilla/5.0 (X11)\r\n\r\n"
@@ -12,7 +12,7 @@ def read(octets, start=0):
 
 
 def test_a_simple_request():
-    assert read(SIMPLE) == Request(
+    assert read(SIMPLE) == LeanRequest(
         b"GET",
         b"/t/demo/x?y=z",
         ((b"host", b"click.example.com"), (b"user-agent", b"Mozilla/5.0 (X11)")),
@@ -36,7 +36,7 @@ def test_a_simple_request():
 )
 def test_fields(field, value):
     request = read(b"HEAD /t/x HTTP/1.1\r\nHost:\r\n" + field + b"\r\n\r\n")
-    assert isinstance(request, Request) and request.method == b"HEAD"
+    assert isinstance(request, LeanRequest) and request.method == b"HEAD"
     assert request.fields[1][1] == value
 
 
@@ -157,12 +157,12 @@ def test_attack_what_is_not_simple_is_not_for_here(name):
 def test_attack_nor_when_it_comes_in_pieces(name):
     octets = NOT_SIMPLE[name]
     read_so_far = [read(octets[:end]) for end in range(0, len(octets), max(1, len(octets) // 500))]
-    assert not any(isinstance(each, Request) for each in read_so_far)
+    assert not any(isinstance(each, LeanRequest) for each in read_so_far)
 
 
 def test_a_request_of_just_the_right_length():
     frame = head(HOST, b"X: ")
-    assert isinstance(read(head(HOST, b"X: " + b"y" * (LONGEST - len(frame)))), Request)
+    assert isinstance(read(head(HOST, b"X: " + b"y" * (LONGEST - len(frame)))), LeanRequest)
     assert read(head(HOST, b"X: " + b"y" * (LONGEST - len(frame) + 1))) is HARD
 
 
@@ -176,11 +176,19 @@ def test_an_answer():
     assert lines == [
         b"HTTP/1.1 302 Found",
         *[b"%s: %s" % field for field in STRICT],
-        b"Date: " + DATE,
         b"Location: https://example.com/",
         b"Content-Length: 6",
+        b"Date: " + DATE,
     ]
     assert body == b"Moved\n"
+
+
+def test_every_answer_has_its_own_status_and_length():
+    answers = [Answer(status, STRICT, body) for status in (200, 404) for body in (b"", b"a", b"bc")]
+    for answer in answers * 2:
+        lines, body = answered(answer)
+        assert lines[0].startswith(b"HTTP/1.1 %d " % answer.status) and body == answer.body
+        assert b"Content-Length: %d" % len(answer.body) in lines
 
 
 def test_an_answer_to_head_has_no_body_but_its_length():
@@ -196,3 +204,51 @@ def test_an_answer_that_cannot_have_a_body(status):
 
 def test_the_last_answer():
     assert answered(Answer(200, STRICT, b""), close=True)[0][-1] == b"Connection: close"
+
+
+# --- mail that is handed over ---
+
+POST = b"POST /v1/send?access_token=x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
+
+
+def test_a_request_with_a_body():
+    request = read(POST + b"abcdGET")
+    assert request == LeanRequest(
+        b"POST", b"/v1/send?access_token=x", ((b"host", b"x"), (b"content-length", b"4")), False, len(POST) + 4, b"abcd"
+    )
+
+
+def test_a_body_comes_in_pieces():
+    octets = POST + b"abcd"
+    for end in range(len(octets)):
+        assert read(octets[:end]) is None
+
+
+def test_a_body_of_the_largest_size():
+    octets = POST.replace(b"4", b"%d" % LONGEST_BODY) + bytes(LONGEST_BODY)
+    assert read(octets).end == len(octets)
+    assert read(POST.replace(b"4", b"%d" % (LONGEST_BODY + 1))) is HARD
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        POST.replace(b"Content-Length: 4\r\n", b""),
+        POST.replace(b": 4", b": 4, 4"),
+        POST.replace(b": 4", b": +4"),
+        POST.replace(b": 4", b": 0x4"),
+        POST.replace(b": 4", b":"),
+        POST.replace(b": 4\r\n", b": 4\r\nContent-Length: 4\r\n"),
+        POST.replace(b": 4\r\n", b": 4\r\nTransfer-Encoding: chunked\r\n"),
+        POST.replace(b": 4\r\n", b": 4\r\nExpect: 100-continue\r\n"),
+        POST.replace(b": 4\r\n", b": 4\r\nContent_Length: 5\r\n"),
+        POST.replace(b"/send", b"/resend"),
+        POST.replace(b"/send", b"/send/"),
+        POST.replace(b"/send", b"/sendx"),
+        POST.replace(b"POST", b"PUT"),
+        POST.replace(b"1.1", b"1.0"),
+        POST.replace(b"POST", b"GET").replace(b"/v1/send", b"/t/x"),
+    ],
+)
+def test_attack_smuggling_by_the_length_of_a_body(octets):
+    assert read(octets) is HARD

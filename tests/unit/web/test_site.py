@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from smtpeter.locations import parse_network
 from smtpeter.web.metrics import Metrics
-from smtpeter.web.site import make_site
-
-ALLOWED = (parse_network("127.0.0.0/8"), parse_network("::1"))
+from smtpeter.web.site import Document
+from tests.fakes.web import make_fake_site
 
 
 class Server:
     def __init__(self, peer=None):
         self.trouble = None
         self.metrics = Metrics()
-        self.site = make_site(lambda: self.trouble, self.metrics, ALLOWED)
-        self.site.reactor = Clock()
+        self.documents = {}
+        self.site = make_fake_site(trouble=lambda: self.trouble, metrics=self.metrics, documents=self.documents)
         self.peer = peer or IPv4Address("TCP", "127.0.0.1", 4000)
 
     def ask(self, request):
@@ -106,3 +103,12 @@ def test_an_error_shows_no_traceback():
 @pytest.mark.parametrize("path", [b"/metrics/", b"/metrics/x", b"/healthz/", b"/healthz/x"])
 def test_attack_other_names_do_not_get_around_a_proxys_rule(path):
     assert Server().get(path)[0] == 404
+
+
+def test_documents_are_there_once_the_server_has_started():
+    server = Server()
+    assert server.get(b"/docs")[0] == 503
+    server.documents[b"docs"] = Document(b"text/html; charset=utf-8", b"<p>")
+    status, head, body = server.get(b"/docs")
+    assert (status, body) == (200, b"<p>") and b"Content-Type: text/html; charset=utf-8" in head
+    assert b"default-src 'none'" in head

@@ -1,0 +1,108 @@
+"""One connection of twisted.web's, and its requests, with limits on what they may take."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.server import Request
+
+from smtpeter.web.rest.carrier import Carrier, Upload
+from smtpeter.web.rest.values import PREFIX as REST
+from smtpeter.web.tracking import LONGEST_BODY, PREFIX
+
+
+class Channel(HTTPChannel):
+    """A request has its time from its first octet on, however its octets are spread; a body for the API has as long as
+    it needs, if it comes fast enough."""
+
+    _begun = False
+    _since = 0.0
+    _octets = _looked_at = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            self._since = self._now()
+            self._octets = self._looked_at = 0
+            self.resetTimeout()
+        self._octets += len(data)
+        LineReceiver.dataReceived(self, data)
+
+    def requestDone(self, request: Any) -> None:
+        self._begun = False
+        super().requestDone(request)
+
+    def timeoutConnection(self) -> None:
+        left = self._time_left()
+        if left > 0:
+            self._looked_at = self._octets
+            self.setTimeout(min(left, self.timeOut or left))
+        else:
+            super().timeoutConnection()
+
+    def _time_left(self) -> float:
+        rate = cast(Any, self).site.data_rate
+        wanted = bool(self.requests) and self.requests[-1].is_upload
+        if not wanted or self._octets == self._looked_at or not rate:
+            return 0.0
+        return float(self._since + self._octets / rate - self._now())
+
+    def _now(self) -> float:
+        return float(cast(Any, self).site.reactor.seconds())
+
+
+class SiteRequest(Request):
+    """Keeps a body only where one is wanted, as large as it may be there; Twisted would write any to a file."""
+
+    _kept: bytearray | None = None
+    _upload: Upload | None = None
+    too_large = False
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = io.BytesIO()
+        path = self.channel._path
+        if path.startswith(REST):
+            carrier: Carrier = cast(Any, self.channel).site.carrier
+            self._upload = carrier.upload(self, self.channel._command, path, length)
+        elif self.channel._command == b"POST" and path.startswith(PREFIX):
+            self._kept = bytearray()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep it while it is small; what is too large is read to its end, so that its sender reads the answer."""
+        if self._upload is not None:
+            self._upload.write(data)
+        elif self._kept is None:
+            return
+        elif len(self._kept) + len(data) > LONGEST_BODY:
+            self.too_large = True
+            self._kept = None
+        else:
+            self._kept += data
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """For the API nothing is parsed that it would not use."""
+        if self._upload is None:
+            super().requestReceived(command, path, version)
+            return
+        self.method, self.uri, self.clientproto = command, path, version
+        Deferred.fromCoroutine(self._upload.complete())
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._upload is not None:
+            self._upload.lost()
+        super().connectionLost(reason)
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether it is one for the API."""
+        return self._upload is not None
+
+    @property
+    def kept(self) -> bytes | None:
+        """The body, None where it was too large."""
+        return None if self.too_large else bytes(self._kept or b"")

@@ -1,0 +1,1 @@
+"""The REST API: everything below ``/v1/``, ``/openapi.json`` and ``/docs``."""

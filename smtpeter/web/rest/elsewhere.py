@@ -1,0 +1,284 @@
+"""Has large requests read and composed in processes of their own, of lower priority: what is wrong with one of them
+ends such a process and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport, IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from smtpeter.web.rest.exchange import COMPOSED, Setup, decode_answer, decode_outgoing, encode_task
+from smtpeter.web.rest.outgoing import Outgoing
+from smtpeter.web.rest.values import ApiError, Request
+
+PROCESSES = 2
+"""At once."""
+
+WAITING = 10
+"""Requests that may wait for one."""
+
+DEADLINE = 60.0
+"""Seconds in which a process answers; the first time it has to start, too."""
+
+IDLE = 60.0
+"""Seconds after which a process without work ends."""
+_PIECE = 64 * 1024
+_LINE_LIMIT = 16 * 1024 * 1024
+_AFTER = ((b"Retry-After", b"10"),)
+_OVERDONE = ApiError(413, "This request takes more time to be read than a message may")
+_BROKEN = ApiError(503, "This request could not be read; try again later", _AFTER)
+
+
+class FromElsewhere(NamedTuple):
+    """A message that is in a file.  ``digest`` is of the request; :meth:`remove` has to be called in the end."""
+
+    outgoing: Outgoing
+    digest: bytes
+    remove: Callable[[], None]
+
+
+class FilePieces:
+    """The octets of a file, piece by piece, each time anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
+
+
+class _Task(NamedTuple):
+    line: bytes
+    answer: Deferred[dict[str, Any]]
+
+
+class Elsewhere:
+    """A few processes, started when there is work for them.
+
+    ``directory`` is where large requests are; ``command`` and ``environment`` start a process.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        processes: IReactorProcess,
+        timers: IReactorTime,
+        directory: Path,
+        setup: Setup,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> None:
+        self._processes = processes
+        self._timers = timers
+        self._directory = directory
+        self._setup = setup.encode()
+        self._command = command
+        self._environment = environment
+        self._crew: list[_Process] = []
+        self._tasks: deque[_Task] = deque()
+        self._stopped = False
+
+    async def compose(self, request: Request) -> FromElsewhere:
+        """What a request asks for.
+
+        :raises ApiError: as :func:`smtpeter.web.rest.outgoing.read_outgoing`; 413 where it takes too long or too much;
+            503 where too many wait.
+        """
+        if self._stopped or len(self._tasks) >= WAITING:
+            raise ApiError(503, "Too many large requests are under way; try again later", _AFTER)
+        file = request.file or self._write(request.body)
+        composed = Path(f"{file}{COMPOSED}")
+        try:
+            told = await self._have_done(encode_task(file, request.field(b"content-type")))
+            if "error" in told:
+                raise ApiError(told["status"], told["error"], _AFTER if told["status"] == 503 else ())
+        except BaseException:
+            _remove(composed)
+            raise
+        finally:
+            if request.file is None:
+                _remove(file)
+        envelope, options, digest = decode_outgoing(told)
+        return FromElsewhere(Outgoing(envelope, FilePieces(composed), options), digest, lambda: _remove(composed))
+
+    def stop(self) -> None:
+        """End all of them now; what waits is told to come again."""
+        self._stopped = True
+        self._give_up("The service is stopping; try again later")
+        for process in tuple(self._crew):
+            process.kill("the service is stopping")
+
+    def _write(self, body: bytes) -> Path:
+        path = self._directory / f"{uuid4().hex}.upload"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(body)
+        return path
+
+    def _have_done(self, line: bytes) -> Deferred[dict[str, Any]]:
+        task = _Task(line, Deferred())
+        self._tasks.append(task)
+        self._hand_out()
+        return task.answer
+
+    def _hand_out(self) -> None:
+        """Give what waits to those who have nothing to do."""
+        while self._tasks and not self._stopped:
+            idle = next((process for process in self._crew if process.is_idle), None) or self._start()
+            if idle is None:
+                return
+            idle.give(self._tasks.popleft())
+
+    def _start(self) -> _Process | None:
+        """Another process, where there may be one."""
+        if len(self._crew) >= PROCESSES:
+            return None
+        process = _Process(self._timers, self._hand_out, self._ended)
+        try:
+            process.start(self._processes, self._command, self._environment, self._setup)
+        except OSError as error:
+            self._log.error("no composer can be started: {reason}", event="composer", reason=str(error))
+            if not self._crew:
+                self._give_up("Large requests cannot be read now; try again later")
+            return None
+        self._crew.append(process)
+        return process
+
+    def _give_up(self, why: str) -> None:
+        waiting, self._tasks = self._tasks, deque()
+        for task in waiting:
+            task.answer.errback(ApiError(503, why, _AFTER))
+
+    def _ended(self, process: _Process, how: str) -> None:
+        self._crew.remove(process)
+        if how:
+            self._log.warn("a composer has ended: {how}", event="composer", how=how)
+        if process.task is not None:
+            process.task.answer.errback(_OVERDONE if process.overdone else _BROKEN)
+        self._hand_out()
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+class _Process(ProcessProtocol):
+    """One process.  ``task`` is what it has at hand; ``on_answer`` is called when that is done, ``on_end`` is told how
+    it ended, with an empty text where that was as it should be."""
+
+    _log = Logger()
+
+    def __init__(
+        self, timers: IReactorTime, on_answer: Callable[[], None], on_end: Callable[[_Process, str], None]
+    ) -> None:
+        self.task: _Task | None = None
+        self.overdone = False
+        self._leaving = False
+        self._timers = timers
+        self._on_answer = on_answer
+        self._on_end = on_end
+        self._said: list[bytes] = []
+        self._size = 0
+        self._timer: IDelayedCall | None = None
+        self._killed = ""
+        self._last_line = ""
+        self._process: IProcessTransport | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be given a task."""
+        return self.task is None and not self._leaving and not self._killed
+
+    def start(
+        self, processes: IReactorProcess, command: Sequence[str], environment: Mapping[str, str], setup: bytes
+    ) -> None:
+        """Start the process.
+
+        :raises OSError: where the system has none for us.
+        """
+        self._process = processes.spawnProcess(cast(IProcessProtocol, self), command[0], command, environment)
+        self._process.write(setup)
+
+    def give(self, task: _Task) -> None:
+        """Have it carry out a task."""
+        assert self._process is not None and self.task is None
+        self.task = task
+        self._set_timer(DEADLINE, self._overdue)
+        self._process.write(task.line)
+
+    def kill(self, why: str) -> None:
+        """End it now."""
+        if self._process is not None and not self._killed:
+            self._killed = why
+            try:
+                self._process.signalProcess("KILL")
+            except Exception:  # it has ended by itself, and we are about to be told
+                pass
+
+    def outReceived(self, data: bytes) -> None:
+        """See :class:`twisted.internet.interfaces.IProcessProtocol`: an answer, or a part of one."""
+        self._said.append(data)
+        self._size += len(data)
+        if self._size > _LINE_LIMIT:
+            self.kill("it says too much")
+        if self._killed or not data.endswith(b"\n"):
+            return
+        line, self._said, self._size = b"".join(self._said), [], 0
+        told = decode_answer(line)
+        if told is None or self.task is None:
+            self.kill("it says what cannot be understood")
+            return
+        task, self.task = self.task, None
+        self._set_timer(IDLE, self._leave)
+        task.answer.callback(told)
+        self._on_answer()
+
+    def errReceived(self, data: bytes) -> None:
+        """See the interface: what went wrong with it."""
+        lines = data.decode("utf-8", "backslashreplace").split("\n")
+        self._last_line = next((line.strip()[:500] for line in reversed(lines) if line.strip()), self._last_line)
+
+    def processEnded(self, reason: Failure) -> None:
+        """See the interface."""
+        self._stop_timer()
+        end: Any = reason.value
+        number = getattr(end, "signal", None)
+        self.overdone |= number == signal.SIGVTALRM
+        how = self._killed
+        if not how and (number or getattr(end, "exitCode", 0)):
+            how = f"signal {number}" if number else f"status {end.exitCode}: {self._last_line}"
+        self._on_end(self, how)
+
+    def _overdue(self) -> None:
+        self._timer = None
+        self.overdone = True
+        self.kill(f"no answer for {DEADLINE:g} s")
+
+    def _leave(self) -> None:
+        self._timer = None
+        self._leaving = True
+        if self._process is not None:
+            self._process.closeStdin()
+
+    def _set_timer(self, seconds: float, function: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._timers.callLater(seconds, function)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

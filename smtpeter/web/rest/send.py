@@ -1,0 +1,236 @@
+"""Routes that hand over mail: send, resend, cancel."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from twisted.internet.defer import Deferred
+
+from smtpeter.interfaces import IClock, IFeatureCatalog, IMessageIntake, IQueueStore, ISubmitter
+from smtpeter.model.account import Scope
+from smtpeter.model.delivery import RecipientState
+from smtpeter.model.listing import Filter, MessageRow, Verb
+from smtpeter.model.submission import Idempotency, Submission, Taken, WholeMessage
+from smtpeter.web.rest.bodies import digest_of
+from smtpeter.web.rest.elsewhere import Elsewhere
+from smtpeter.web.rest.fields import body_schema
+from smtpeter.web.rest.outgoing import Outgoing, Rules, read_outgoing
+from smtpeter.web.rest.own import find_own
+from smtpeter.web.rest.routes import Answer, Route
+from smtpeter.web.rest.values import ApiError, Call, Request, Response, json_response
+
+IN_HERE = 128 * 1024
+"""Octets of a body that is read at once: text of this size that has to be encoded takes five milliseconds."""
+
+VALUES = 2000
+"""About so many values has such a body at most: it is their number that takes time."""
+
+_ROWS = 1000  # of one call of the store
+_KEY = re.compile(rb"[ -~]{1,255}")
+_TAKEN = {
+    "type": "object",
+    "description": "The recipients' addresses by the ids of their messages, in the order of the request.",
+    "additionalProperties": {"type": "string"},
+    "examples": [
+        {"0hn4w3gk2m8r6t1v5x7z9b0c2d-1": "jane@example.com", "0hn4w3gk2m8r6t1v5x7z9b0c2d-2": "joe@example.org"}
+    ],
+}
+_STATES = {
+    "type": "object",
+    "additionalProperties": {"type": "string", "enum": [str(state) for state in RecipientState]},
+}
+_CANCELLED = {
+    "type": "object",
+    "properties": {
+        "cancelled": {"type": "array", "items": {"type": "string"}, "description": "Ids of recipients' messages."},
+        "others": _STATES | {"description": "The states of the others, by ids."},
+    },
+    "required": ["cancelled", "others"],
+}
+_NOT_CANCELLED = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}, "others": _STATES},
+    "required": ["error", "others"],
+}
+
+T = TypeVar("T")
+
+
+class Resend(BaseModel):
+    """Which message to send again."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+    message: str = Field(
+        description="The id of a recipient's message, or of a submission: then it goes to all its recipients."
+    )
+
+
+def routes(
+    *,
+    intake: IMessageIntake,
+    queue: IQueueStore,
+    clock: IClock,
+    catalog: IFeatureCatalog,
+    rules: Rules,
+    elsewhere: Elsewhere,
+) -> list[Route]:
+    """The routes of this module."""
+    sending = _Sending(intake, queue, clock, rules, elsewhere)
+    send = Route(
+        "POST",
+        "/send",
+        Scope.SEND,
+        sending.send,
+        "Send a message",
+        "Takes a message over for delivery: it is durable when this is answered. With an `Idempotency-Key` field (1 to "
+        "255 printable ASCII characters) the same request within 24 hours is answered as the first time, and nothing "
+        "more is sent; another request under the same key is answered 409.",
+        "Sending",
+        body_schema=body_schema(catalog),
+        answers={200: Answer("Taken over.", _TAKEN)},
+    )
+    resend = Route(
+        "POST",
+        "/resend",
+        Scope.SEND,
+        sending.resend,
+        "Send a message again",
+        "The same message once more, under new ids.",
+        "Sending",
+        body=Resend,
+        answers={200: Answer("Taken over.", _TAKEN)},
+    )
+    cancel = Route(
+        "DELETE",
+        "/message/{id}",
+        Scope.SEND,
+        sending.cancel,
+        "Cancel a message",
+        "Cancels what has not left yet, for one recipient or for all of a submission.",
+        "Sending",
+        parameters={"id": "The id of a recipient's message, or of a submission."},
+        answers={
+            200: Answer("At least one recipient's message is cancelled, now or before.", _CANCELLED),
+            409: Answer("Nothing of it can be cancelled any more.", _NOT_CANCELLED),
+        },
+    )
+    return [send, resend, cancel]
+
+
+class _Sending:
+    def __init__(
+        self, intake: IMessageIntake, queue: IQueueStore, clock: IClock, rules: Rules, elsewhere: Elsewhere
+    ) -> None:
+        self._intake = intake
+        self._queue = queue
+        self._clock = clock
+        self._rules = rules
+        self._elsewhere = elsewhere
+
+    async def send(self, call: Call) -> Response:
+        """``POST /v1/send``."""
+        request = call.request
+        key = read_key(request)
+        if _belongs_here(request):
+            content_type = request.field(b"content-type")
+            outgoing = read_outgoing(content_type, request.body, self._rules, os.urandom(16).hex())
+            digest = digest_of(content_type, request.body) if key else b""
+            return await _to_its_end(self._take(request, call.submitter, outgoing, key, digest))
+        return await _to_its_end(self._send_large(request, call.submitter, key))
+
+    async def _send_large(self, request: Request, submitter: ISubmitter, key: str) -> Response:
+        outgoing, digest, remove = await self._elsewhere.compose(request)
+        try:
+            return await self._take(request, submitter, outgoing, key, digest)
+        finally:
+            remove()
+
+    async def _take(
+        self, request: Request, submitter: ISubmitter, outgoing: Outgoing, key: str, digest: bytes
+    ) -> Response:
+        envelope, pieces, options = outgoing
+        idempotency = Idempotency(key, digest) if key else None
+        message = WholeMessage(envelope, pieces, options, request.address, idempotency)
+        return _answer(await self._intake.take(message, submitter))
+
+    async def resend(self, call: Call) -> Response:
+        """``POST /v1/resend``."""
+        if read_key(call.request):
+            raise ApiError(400, "Idempotency-Key: this is for sending, not for sending again; leave it out")
+        submission, number = await find_own(self._queue, call.submitter, call.body.message)
+        count = len(submission.envelope.recipients)
+        numbers = tuple(range(1, count + 1)) if number is None else (number,)
+        return await _to_its_end(self._again(submission, numbers, call.submitter))
+
+    async def _again(self, submission: Submission, numbers: tuple[int, ...], submitter: ISubmitter) -> Response:
+        try:
+            return _answer(await self._intake.again(submission, numbers, submitter))
+        except KeyError:
+            raise ApiError(404, "The content of this message is not kept any more") from None
+
+    async def cancel(self, call: Call) -> Response:
+        """``DELETE /v1/message/{id}``."""
+        submission, number = await find_own(self._queue, call.submitter, call.path["id"])
+        meant = Filter(account=call.submitter.account.email, submission=submission.id, number=number)
+        while await self._queue.apply(meant, Verb.CANCEL, self._clock.time(), _ROWS) == _ROWS:
+            pass
+        rows = await self._rows(meant)
+        cancelled = [row.id for row in rows if row.state is RecipientState.CANCELLED]
+        others = {row.id: str(row.state) for row in rows if row.state is not RecipientState.CANCELLED}
+        if not cancelled:
+            return json_response({"error": f"Nothing of this can be cancelled any more: {_summary(others)}",
+                                  "others": others}, 409)  # fmt: skip
+        return json_response({"cancelled": cancelled, "others": others})
+
+    async def _rows(self, meant: Filter) -> list[MessageRow]:
+        """All of them, in the order of their numbers."""
+        rows: list[MessageRow] = []
+        before = None
+        while found := await self._queue.select(meant, _ROWS, before):
+            rows += found
+            before = (found[-1].submission, found[-1].number)
+            if len(found) < _ROWS:
+                break
+        return sorted(rows, key=lambda row: row.number)
+
+
+def read_key(request: Request) -> str:
+    """The idempotency key of a request, empty where it has none.
+
+    :raises ApiError: 400.
+    """
+    given = [value for name, value in request.fields if name == b"idempotency-key"]
+    if not given:
+        return ""
+    if len(given) > 1 or _KEY.fullmatch(given[0]) is None:
+        raise ApiError(400, "Idempotency-Key: write one, of 1 to 255 printable ASCII characters")
+    return given[0].decode("ascii")
+
+
+def _belongs_here(request: Request) -> bool:
+    """Whether a request is so small that it is dealt with at once."""
+    body = request.body
+    if request.file is not None or len(body) > IN_HERE:
+        return False
+    return len(body) <= VALUES or body.count(b",") + 2 * body.count(b"&") + 4 * body.count(b"\r\n\r\n") <= VALUES
+
+
+def _answer(taken: Taken) -> Response:
+    return json_response(dict(taken.recipients))
+
+
+def _summary(others: Mapping[str, str]) -> str:
+    states = sorted(set(others.values()))
+    return f"it is {states[0]}" if len(states) == 1 else f"its recipients are {', '.join(states)}"
+
+
+def _to_its_end(work: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """Carry something out to its end, whether or not anybody still waits for it then: a client that goes away must not
+    take back what may be durable already, under a key by which he asks for it again."""
+    waiting: Deferred[T] = Deferred()
+    Deferred.fromCoroutine(work).addCallbacks(waiting.callback, waiting.errback)
+    return waiting

@@ -1,0 +1,108 @@
+"""Bodies of requests: small ones stay in memory, large ones go to files, and none becomes larger than it may be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+IN_MEMORY = 512 * 1024
+"""Octets of a body that are kept in memory, and dealt with at once."""
+
+MOST = 50
+"""Bodies in files at the same time."""
+
+_SUFFIX = ".upload"
+
+
+class TooLarge(Exception):
+    """More came than may come."""
+
+
+class TooMany(Exception):
+    """Too many large bodies are under way."""
+
+
+class Uploads:
+    """Where large bodies are kept while their requests are dealt with: a directory of ours, for nobody else's eyes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._open = 0
+
+    def prepare(self) -> None:
+        """Make the directory, and remove what an earlier process left in it.
+
+        :raises OSError: where that is not possible.
+        """
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        for path in self.directory.glob(f"*{_SUFFIX}*"):
+            path.unlink(missing_ok=True)
+
+    def open(self) -> tuple[int, Path]:
+        """A new file, open for writing.
+
+        :raises TooMany: for now.
+        :raises OSError: where there is no room, for example.
+        """
+        if self._open >= MOST:
+            raise TooMany
+        path = self.directory / f"{uuid4().hex}{_SUFFIX}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._open += 1
+        return descriptor, path
+
+    def remove(self, path: Path) -> None:
+        """It is not needed any more."""
+        self._open -= 1
+        path.unlink(missing_ok=True)
+
+
+class Body:
+    """One request's body, as far as it came."""
+
+    def __init__(self, uploads: Uploads, longest: int) -> None:
+        self.size = 0
+        self.file: Path | None = None
+        self._uploads = uploads
+        self._longest = longest
+        self._kept = bytearray()
+        self._descriptor = -1
+
+    def write(self, data: bytes) -> None:
+        """Take what came.
+
+        :raises TooLarge: where that is more than may come.
+        :raises TooMany: for now.
+        :raises OSError: where it cannot be kept.
+        """
+        self.size += len(data)
+        if self.size > self._longest:
+            raise TooLarge
+        if self.file is None and self.size <= IN_MEMORY:
+            self._kept += data
+            return
+        if self.file is None:
+            self._descriptor, self.file = self._uploads.open()
+            data, self._kept = bytes(self._kept + data), bytearray()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def finish(self) -> bytes:
+        """All is there: its octets, none where they are in the file."""
+        self._close()
+        return bytes(self._kept)
+
+    def discard(self) -> None:
+        """It is not needed any more; may be called twice."""
+        self._close()
+        self._kept = bytearray()
+        if self.file is not None:
+            self._uploads.remove(self.file)
+            self.file = None
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
