@@ -57,14 +57,14 @@ def main() -> None:
     lines = io.BufferedReader(io.FileIO(incoming))
     setup = Setup.decode(lines.readline())
     step_back(setup.parent)
-    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     bound_memory(setup.memory)
     gc.freeze()
     while line := lines.readline():
         told = json.loads(line)
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         answer = memoryview(carry_out(Path(told["file"]), told["type"].encode("latin-1"), setup))
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         gc.collect()
         while answer:
             answer = answer[os.write(outgoing, answer) :]

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtpeter import __version__
 from smtpeter.assembly import Assembly
@@ -266,7 +265,7 @@ class Gateway(Service):
         self._doors["smtp"].inner = SmtpFactory(door, self._sessions)
         self._doors["mx"].inner = SmtpFactory(door, self._sessions, mx=True)
         self._doors["smtps"].inner = TlsFactory(tls, SmtpFactory(door, self._sessions, encrypted=True))
-        self._doors["https"].inner = TLSMemoryBIOFactory(tls, False, self._doors["http"].inner)
+        self._doors["https"].inner = TlsFactory(tls, self._front, waits=False)
 
     def _describe_api(self, table: RouteTable) -> None:
         description = describe(table, self._settings.web.public_url, __version__)

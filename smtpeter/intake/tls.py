@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLServerConnectionCreator,
     IPushProducer,
+    ISSLTransport,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -27,20 +28,21 @@ RECORD = 16 * 1024
 """Octets of content in a TLS record, at the most (RFC 8446 section 5.1)."""
 
 
-@implementer(ITCPTransport)
+@implementer(ISSLTransport)
 class TlsLayer(Protocol):
     """The server's side of TLS: the protocol of a socket, and the transport of ``session``.
 
     The session is an ``IHandshakeListener``, and writes nothing before it was told of the handshake.  At the end we say
-    goodbye (RFC 8446 section 6.1) and close the socket once the client did too; how long to wait for that is the
-    session's business.
+    goodbye (RFC 8446 section 6.1) and close the socket once the client did too, if the layer ``waits``; how long to
+    wait for that is the session's business.
     """
 
     disconnecting = False
 
-    def __init__(self, creator: IOpenSSLServerConnectionCreator, session: Any) -> None:
+    def __init__(self, creator: IOpenSSLServerConnectionCreator, session: Any, waits: bool = True) -> None:
         self._creator = creator
         self._session = session
+        self._waits = waits
         self._established = self._in_turn = self._unsent = self._produced = self._over = False
         self._reason: Failure | None = None
 
@@ -124,6 +126,10 @@ class TlsLayer(Protocol):
 
     # --- the transport of the session ---
 
+    def getPeerCertificate(self) -> Any:
+        """The client's, None where it showed none."""
+        return self._connection.get_peer_certificate()
+
     def getHandle(self) -> SSL.Connection:
         """The connection of OpenSSL, which tells version and cipher."""
         return self._connection
@@ -175,7 +181,9 @@ class TlsLayer(Protocol):
             self._connection.shutdown()
         except SSL.Error:
             self._over = True
-        if not self._in_turn:
+        if not self._waits:
+            self._end()
+        elif not self._in_turn:
             self._flush()
 
 
@@ -184,10 +192,11 @@ class TlsFactory(Factory):
 
     noisy = False
 
-    def __init__(self, creator: IOpenSSLServerConnectionCreator, sessions: Factory) -> None:
+    def __init__(self, creator: IOpenSSLServerConnectionCreator, sessions: Factory, waits: bool = True) -> None:
         self._creator = creator
         self._sessions = sessions
+        self._waits = waits
 
     def buildProtocol(self, addr: IAddress | None) -> TlsLayer | None:
         session = self._sessions.buildProtocol(addr)
-        return None if session is None else TlsLayer(self._creator, session)
+        return None if session is None else TlsLayer(self._creator, session, self._waits)

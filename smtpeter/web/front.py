@@ -8,7 +8,7 @@ from email.utils import formatdate
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHandshakeListener, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -97,7 +97,7 @@ class FrontFactory(Factory):
         return self._date
 
 
-@implementer(IPushProducer)
+@implementer(IHandshakeListener, IPushProducer)
 class Front(Protocol):
     """One connection.
 
@@ -130,6 +130,9 @@ class Front(Protocol):
             transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
         self._timeout = self._front.timers.callLater(TIMEOUT, self._too_late)
+
+    def handshakeCompleted(self) -> None:
+        """Requests may come now; nothing is written before."""
 
     def dataReceived(self, data: bytes) -> None:
         if self._channel is not None:

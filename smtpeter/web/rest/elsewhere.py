@@ -257,7 +257,7 @@ class _Process(ProcessProtocol):
         self._stop_timer()
         end: Any = reason.value
         number = getattr(end, "signal", None)
-        self.overdone |= number == signal.SIGVTALRM
+        self.overdone |= number == signal.SIGPROF
         how = self._killed
         if not how and (number or getattr(end, "exitCode", 0)):
             how = f"signal {number}" if number else f"status {end.exitCode}: {self._last_line}"

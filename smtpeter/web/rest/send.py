@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from twisted.internet.defer import Deferred
@@ -99,7 +100,7 @@ def routes(
         Scope.SEND,
         sending.resend,
         "Send a message again",
-        "The same message once more, under new ids.",
+        "The same message once more, under new ids. An `Idempotency-Key` field is honoured as for `/send`.",
         "Sending",
         body=Resend,
         answers={200: Answer("Taken over.", _TAKEN)},
@@ -138,37 +139,42 @@ class _Sending:
         if _belongs_here(request):
             content_type = request.field(b"content-type")
             outgoing = read_outgoing(content_type, request.body, self._rules, os.urandom(16).hex())
+            # One piece costs less than several, each of which is looked at.
+            outgoing = outgoing._replace(pieces=(b"".join(outgoing.pieces),))
             digest = digest_of(content_type, request.body) if key else b""
-            return await _to_its_end(self._take(request, call.submitter, outgoing, key, digest))
-        return await _to_its_end(self._send_large(request, call.submitter, key))
+            return _answer(await _to_its_end(self._take(request, call.submitter, outgoing, key, digest)))
+        return _answer(await _to_its_end(Deferred.fromCoroutine(self._send_large(request, call.submitter, key))))
 
-    async def _send_large(self, request: Request, submitter: ISubmitter, key: str) -> Response:
+    async def _send_large(self, request: Request, submitter: ISubmitter, key: str) -> Taken:
         outgoing, digest, remove = await self._elsewhere.compose(request)
         try:
             return await self._take(request, submitter, outgoing, key, digest)
         finally:
             remove()
 
-    async def _take(
+    def _take(
         self, request: Request, submitter: ISubmitter, outgoing: Outgoing, key: str, digest: bytes
-    ) -> Response:
+    ) -> Deferred[Taken]:
         envelope, pieces, options = outgoing
         idempotency = Idempotency(key, digest) if key else None
         message = WholeMessage(envelope, pieces, options, request.address, idempotency)
-        return _answer(await self._intake.take(message, submitter))
+        return self._intake.take(message, submitter)
 
     async def resend(self, call: Call) -> Response:
         """``POST /v1/resend``."""
-        if read_key(call.request):
-            raise ApiError(400, "Idempotency-Key: this is for sending, not for sending again; leave it out")
+        key = read_key(call.request)
         submission, number = await find_own(self._queue, call.submitter, call.body.message)
         count = len(submission.envelope.recipients)
         numbers = tuple(range(1, count + 1)) if number is None else (number,)
-        return await _to_its_end(self._again(submission, numbers, call.submitter))
+        idempotency = Idempotency(key, _digest_of_resend(submission.id, numbers)) if key else None
+        again = self._again(submission, numbers, call.submitter, idempotency)
+        return await _to_its_end(Deferred.fromCoroutine(again))
 
-    async def _again(self, submission: Submission, numbers: tuple[int, ...], submitter: ISubmitter) -> Response:
+    async def _again(
+        self, submission: Submission, numbers: tuple[int, ...], submitter: ISubmitter, idempotency: Idempotency | None
+    ) -> Response:
         try:
-            return _answer(await self._intake.again(submission, numbers, submitter))
+            return _answer(await self._intake.again(submission, numbers, submitter, idempotency))
         except KeyError:
             raise ApiError(404, "The content of this message is not kept any more") from None
 
@@ -211,6 +217,12 @@ def read_key(request: Request) -> str:
     return given[0].decode("ascii")
 
 
+def _digest_of_resend(submission: str, numbers: tuple[int, ...]) -> bytes:
+    """What tells such requests apart, from one another and from those to send."""
+    wanted = " ".join(map(str, numbers))
+    return hashlib.sha256(b"resend\0%s\0%s" % (submission.encode("ascii"), wanted.encode("ascii"))).digest()
+
+
 def _belongs_here(request: Request) -> bool:
     """Whether a request is so small that it is dealt with at once."""
     body = request.body
@@ -228,9 +240,9 @@ def _summary(others: Mapping[str, str]) -> str:
     return f"it is {states[0]}" if len(states) == 1 else f"its recipients are {', '.join(states)}"
 
 
-def _to_its_end(work: Coroutine[Any, Any, T]) -> Deferred[T]:
+def _to_its_end(work: Deferred[T]) -> Deferred[T]:
     """Carry something out to its end, whether or not anybody still waits for it then: a client that goes away must not
     take back what may be durable already, under a key by which he asks for it again."""
     waiting: Deferred[T] = Deferred()
-    Deferred.fromCoroutine(work).addCallbacks(waiting.callback, waiting.errback)
+    work.addCallbacks(waiting.callback, waiting.errback)
     return waiting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -193,7 +194,7 @@ def test_who_takes_too_long_is_ended(hall):
 
 def test_who_takes_too_much_cpu_was_ended_by_the_system(hall):
     found = hall.ask()
-    hall.all[0].end(signal=26)
+    hall.all[0].end(signal=signal.SIGPROF)
     assert error(found)[0] == 413
 
 
