@@ -181,6 +181,8 @@ smtpeter is ready. This is a demonstration: mail is captured, nothing leaves thi
 
   SMTP with STARTTLS     127.0.0.1:{ports.smtp}, 127.0.0.1:{ports.submission}
   SMTP with TLS          127.0.0.1:{ports.smtps}
+  REST API               http://127.0.0.1:{ports.http}/v1  (also https://localhost:{ports.https}/v1)
+  what it can            http://127.0.0.1:{ports.http}/docs  http://127.0.0.1:{ports.http}/openapi.json
   health and metrics     http://127.0.0.1:{ports.http}/healthz  http://127.0.0.1:{ports.http}/metrics
   certificate authority  {authority}
 
@@ -190,7 +192,13 @@ smtpeter is ready. This is a demonstration: mail is captured, nothing leaves thi
   account                {demo.email}
   its password           {demo.account_password}
 
-Send a message:
+Send a message by the REST API (without TLS here, since nothing of it leaves this machine; elsewhere it is HTTPS only):
+
+  curl http://127.0.0.1:{ports.http}/v1/send -H 'Authorization: Bearer {demo.token}' \\
+    -H 'Content-Type: application/json' \\
+    -d '{{"recipient": "somebody@example.net", "from": "you@example.com", "subject": "Hello", "text": "It works."}}'
+
+Or by SMTP:
 
   swaks --server 127.0.0.1:{ports.submission} --tls --auth PLAIN --auth-user {demo.username} \\
     --auth-password {password} --from you@example.com --to somebody@example.net

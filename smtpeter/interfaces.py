@@ -32,7 +32,7 @@ from smtpeter.model.feature import (
     WebResponse,
 )
 from smtpeter.model.listing import Filter, MessageRow, Record, RecordFilter, Verb
-from smtpeter.model.submission import Content, Submission, Taken, WholeMessage
+from smtpeter.model.submission import Content, Idempotency, Submission, Taken, WholeMessage
 
 T = TypeVar("T")
 
@@ -97,8 +97,14 @@ class IMessageIntake(Interface):
         Fails with Refusal (4xx: later; 5xx: what is wrong), with IdempotencyConflict, and with the store's errors.
         """
 
-    def again(submission: Submission, numbers: Collection[int], submitter: ISubmitter) -> Deferred[Taken]:
+    def again(
+        submission: Submission,
+        numbers: Collection[int],
+        submitter: ISubmitter,
+        idempotency: Idempotency | None = None,
+    ) -> Deferred[Taken]:
         """Take the same message once more for these of its recipients, under new ids, with the options that it had.
+        ``idempotency`` is that of the request for it.
 
         Fails as :meth:`take`, and with KeyError and ContentCorrupt where its content is gone.
         """

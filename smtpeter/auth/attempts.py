@@ -55,7 +55,8 @@ class _Record:
 class Attempts:
     """What is remembered of logins.  ``now`` is always a monotonic clock's time, in seconds.
 
-    ``network`` is the client's address, or for IPv6 its network; ``name`` is what it logs in by.
+    ``network`` is the client's address, or for IPv6 its network; ``name`` is what it logs in by, empty for a token:
+    that is aimed at nobody.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -85,10 +86,11 @@ class Attempts:
 
     def failed(self, network: str, name: str, now: float) -> Failed:
         """A login failed."""
-        by_network = self._count(self._networks, network, now)
-        by_name = self._count(self._names, name, now)
-        alarms = [record.total for record in (by_network, by_name) if record.total > FREE and _is_power(record.total)]
-        return Failed(max(_delay(by_network.failures), _delay(by_name.failures)), max(alarms, default=0))
+        records = [self._count(self._networks, network, now)]
+        if name:
+            records.append(self._count(self._names, name, now))
+        alarms = [record.total for record in records if record.total > FREE and _is_power(record.total)]
+        return Failed(max(_delay(record.failures) for record in records), max(alarms, default=0))
 
     def succeeded(self, network: str, name: str, now: float) -> float:
         """A login succeeded; seconds to wait before the answer."""

@@ -23,7 +23,7 @@ from smtpeter.mime.trace import Origin
 from smtpeter.model.envelope import Envelope
 from smtpeter.model.feature import MessageSummary, Options
 from smtpeter.model.ids import ENTROPY_BYTES, make_submission_id, recipient_id
-from smtpeter.model.submission import Content, Submission, Taken, WholeMessage
+from smtpeter.model.submission import Content, Idempotency, Submission, Taken, WholeMessage
 
 CHANNEL = "rest"
 PROTOCOL = "HTTP"
@@ -70,9 +70,15 @@ class WholeIntake:
         """See the interface."""
         return Deferred.fromCoroutine(self._take(message, submitter))
 
-    def again(self, submission: Submission, numbers: Collection[int], submitter: ISubmitter) -> Deferred[Taken]:
+    def again(
+        self,
+        submission: Submission,
+        numbers: Collection[int],
+        submitter: ISubmitter,
+        idempotency: Idempotency | None = None,
+    ) -> Deferred[Taken]:
         """See the interface."""
-        return Deferred.fromCoroutine(self._again(submission, numbers, submitter))
+        return Deferred.fromCoroutine(self._again(submission, numbers, submitter, idempotency))
 
     async def _take(self, message: WholeMessage, submitter: ISubmitter) -> Taken:
         try:
@@ -90,7 +96,9 @@ class WholeIntake:
             raise
         return await self._submit(submission, incoming.abort)
 
-    async def _again(self, submission: Submission, numbers: Collection[int], submitter: ISubmitter) -> Taken:
+    async def _again(
+        self, submission: Submission, numbers: Collection[int], submitter: ISubmitter, idempotency: Idempotency | None
+    ) -> Taken:
         everyone, wanted = enumerate(submission.envelope.recipients, 1), frozenset(numbers)
         recipients = tuple(recipient for number, recipient in everyone if number in wanted)
         await self._admit(submitter, len(recipients))
@@ -104,7 +112,7 @@ class WholeIntake:
             time=now,
             due=now,
             expires=now + max(0.0, submission.expires - submission.due),
-            idempotency=None,
+            idempotency=idempotency,
         )
         options, prepare = self._choose_again(repeated, submitter)
         octets = await self._content.read(submission.id, submission.content)

@@ -13,7 +13,7 @@ from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterator, Sequence
 
 from smtpeter.mime.structure import IDENTITIES, SEALED, Part, delimiters_around, is_message, scan
-from smtpeter.mime.transfer import LINE_LIMIT, WIDTH, decode_quoted, has_long_line, put_encoding, wrap
+from smtpeter.mime.transfer import LINE_LIMIT, WIDTH, decode_quoted, has_long_line, put_encoding, quoted_pieces, wrap
 
 _Edit = tuple[int, int, list[bytes]]  # what is to be put in place of content[start:end]
 
@@ -110,7 +110,7 @@ def _encode_leaf(content: bytes, part: Part, delimiters: frozenset[bytes]) -> tu
     if composite:
         return "", None  # RFC 2046 section 5.2.1: no encoding may be put on it
     if part.encoding == "quoted-printable":
-        octets = b"".join(map(decode_quoted, _quoted_pieces(content, part.body, part.end)))
+        octets = b"".join(map(decode_quoted, quoted_pieces(content, part.body, part.end)))
         start, end = 0, len(octets)
     elif part.encoding in IDENTITIES:
         octets, start, end = content, part.body, part.end
@@ -187,17 +187,6 @@ def _line_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
             cut = octets.rfind(b"\n", start, cut) + 1 or cut
         yield octets[start:cut]
         start = cut
-
-
-def _quoted_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
-    """Pieces of quoted-printable, none of which ends within a ``=XX`` or a soft line break."""
-    left = b""
-    for piece in _line_pieces(octets, start, end):
-        piece = left + piece
-        cut = piece.rfind(b"=", -2)
-        left = piece[cut:] if cut >= 0 and not piece.endswith(b"\n") else b""
-        yield piece[: len(piece) - len(left)]
-    yield left
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 """A message as people see it: its text, its HTML, its header, and the files that came with it.
 
-The message may be hostile: whatever it is, this ends soon, and what comes out is text and labels, never a path.
+The message may be hostile: whatever it is, this ends soon, and what comes out is text and labels, never a path.  A
+large one is read piece by piece, so that other threads can run in between.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from binascii import a2b_base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -23,17 +26,24 @@ from smtpeter.mime.structure import (
     parameter,
     scan,
 )
-from smtpeter.mime.transfer import decode_quoted
+from smtpeter.mime.transfer import decode_quoted, quoted_pieces
 from smtpeter.mime.words import decode_field
 from smtpeter.model.reply import clean_text
 
 _NAME_LIMIT = 255
 _PIECE = 65_536  # octets
+_BROKEN_PIECE = 8192  # octets of text: to replace each of them takes milliseconds
+_RUN_LIMIT = 65_536  # octets of one run of base64 in UTF-7, which is read again with each piece until it ends
 _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*+)", re.M)
 _REFERENCE = re.compile(r"cid:([^\s\"'<>()]{1,998})", re.I)
+_REFERENCE_LIMIT = 1002  # characters
 _NO_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _NAMED_BODIES = ("", "multipart/alternative")  # what is in these is shown, though it may have a name
 _BODIES = ("text/plain", "text/html")
+_BYTE_ORDER_MARKS = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
 
 
 class File(NamedTuple):
@@ -76,14 +86,24 @@ class MessageReader:
         """The value of the first field with this name, in any case."""
         return next((value for each, value in self.fields if each.lower() == name.lower()), None)
 
-    @cached_property
+    @property
     def text(self) -> str | None:
         """The plain text that readers show."""
+        return None if self.text_pieces is None else "".join(self.text_pieces)
+
+    @property
+    def html(self) -> str | None:
+        """The HTML that readers show."""
+        return None if self.html_pieces is None else "".join(self.html_pieces)
+
+    @cached_property
+    def text_pieces(self) -> Sequence[str] | None:
+        """The plain text in pieces: to join a large one keeps other threads waiting."""
         return self._text_of("text/plain")
 
     @cached_property
-    def html(self) -> str | None:
-        """The HTML that readers show."""
+    def html_pieces(self) -> Sequence[str] | None:
+        """The HTML in pieces."""
         return self._text_of("text/html")
 
     @cached_property
@@ -151,7 +171,7 @@ class MessageReader:
         with_id = {index: self._headers[index].content_id for index in self._leaves if self._headers[index].content_id}
         if not with_id:
             return frozenset()
-        shown = {unquote_to_bytes(reference) for reference in _REFERENCE.findall(self.html or "")}
+        shown = set(with_id.values()).intersection(map(unquote_to_bytes, _references(self.html_pieces or ())))
         return frozenset(
             index for index, id in with_id.items() if id in shown or self._parent_type(index) == "multipart/related"
         )
@@ -172,23 +192,40 @@ class MessageReader:
             for number, index in enumerate(indexes, 1)
         )
 
-    def _text_of(self, type: str) -> str | None:
+    def _text_of(self, type: str) -> Sequence[str] | None:
         index = self._bodies.get(type)
         if index is None:
             return None
-        octets = b"".join(self._decoded(self._parts[index]))
-        return _decode_text(octets, self._headers[index].charset)
+        part, codec = self._parts[index], _codec(self._headers[index].charset)
+        try:
+            return self._decoded_text(part, codec or "utf-8", "strict", _PIECE)
+        except UnicodeError:
+            return self._decoded_text(part, codec or "cp1252", "replace", _BROKEN_PIECE)
+
+    def _decoded_text(self, part: Part, codec: str, errors: str, size: int) -> Sequence[str]:
+        if part.end - part.body <= size:  # the same, in less time
+            return (_without_surrogates(b"".join(self._decoded(part)).decode(codec, errors)),)
+        return tuple(_text_pieces(self._decoded(part), codec, errors, size))
 
     def _decoded(self, part: Part) -> Iterator[bytes]:
         if part.encoding == "base64" and not part.inner:
             return _decode_base64(self._slices(part))
         if part.encoding == "quoted-printable" and not part.inner:
-            return iter((decode_quoted(self._content[part.body : part.end].rstrip(b" \t")),))
+            return map(decode_quoted, quoted_pieces(self._content, part.body, self._blank_end(part), _PIECE))
         return self._slices(part)
 
     def _slices(self, part: Part) -> Iterator[bytes]:
         for start in range(part.body, part.end, _PIECE):
             yield self._content[start : min(part.end, start + _PIECE)]
+
+    def _blank_end(self, part: Part) -> int:
+        """Where the white space at the end of a body begins."""
+        end = part.end
+        while piece := self._content[max(part.body, end - _PIECE) : end]:
+            end -= len(piece)
+            if kept := piece.rstrip(b" \t"):
+                return end + len(kept)
+        return end
 
 
 def find_file(files: Sequence[File], label: str) -> File | None:
@@ -239,12 +276,48 @@ def _codec(label: bytes) -> str:
     return "" if charset is None or charset.codec == "ascii" else charset.codec
 
 
-def _decode_text(octets: bytes, charset: bytes) -> str:
-    codec = _codec(charset)
-    try:
-        text = octets.decode(codec or "utf-8")
-    except UnicodeError:
-        text = octets.decode(codec or "cp1252", "replace")
+def _references(pieces: Iterable[str]) -> Iterator[str]:
+    """What HTML refers to by ``cid:`` (RFC 2392), each as often as it does."""
+    text = ""
+    for piece in pieces:
+        text += piece
+        start, last = 0, len(text) - _REFERENCE_LIMIT  # one that begins behind it may go on in the next piece
+        for match in _REFERENCE.finditer(text):
+            if match.start() > last:
+                break
+            yield match[1]
+            start = match.end()
+        text = text[max(start, last + 1) :]
+    yield from _REFERENCE.findall(text)
+
+
+def _text_pieces(pieces: Iterator[bytes], codec: str, errors: str, size: int) -> Iterator[str]:
+    if codec in _BYTE_ORDER_MARKS:
+        start = _start(pieces, 4)
+        pieces = chain((start,), pieces)
+        if not start.startswith(_BYTE_ORDER_MARKS[codec]):
+            codec += "-le"  # without a mark Python's decoders take pieces only where the order is said
+    decoder = codecs.getincrementaldecoder(codec)(errors)
+    for piece in pieces:
+        for begin in range(0, len(piece), size):
+            yield _without_surrogates(decoder.decode(piece[begin : begin + size]))
+            if len(decoder.getstate()[0]) > _RUN_LIMIT:
+                yield _without_surrogates(decoder.decode(b"", True))
+    yield _without_surrogates(decoder.decode(b"", True))
+
+
+def _start(pieces: Iterator[bytes], length: int) -> bytes:
+    """The first pieces that together have this length."""
+    start = b""
+    for piece in pieces:
+        start += piece
+        if len(start) >= length:
+            break
+    return start
+
+
+def _without_surrogates(text: str) -> str:
+    """Some charsets can spell lone ones, which are no text."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -28,11 +28,12 @@ SEALED = frozenset(
 """Media types that are signed or encrypted: nothing within may be touched."""
 
 _CANDIDATES_LIMIT = 500_000  # lines that begin like a delimiter and are none
-_WINDOW = 1 << 20  # octets of one search: other threads can run in between
+_LINE_LIMIT = 1 << 20  # octets of a line that is taken for a delimiter
+_WINDOW = 1 << 18  # octets of one search: other threads can run in between
 
 # A header ends where a line is neither field nor continuation.  No field begins with "--", as delimiters do.
 _HEADER = re.compile(
-    rb"(?:>?From [^\r\n]*\r\n)?(?:(?!--)[!-9;-~]+[ \t]*:[^\r\n]*(?:\r\n|\Z)|[ \t][^\r\n]*(?:\r\n|\Z))*+"
+    rb"(?:>?From [^\r\n]*\r\n)?(?:(?!--)[!-9;-~]++[ \t]*+:[^\r\n]*+(?:\r\n|\Z)|[ \t][^\r\n]*+(?:\r\n|\Z))*+"
 )
 _ANY_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*+)", re.M)
 _CONTENT_FIELD = re.compile(rb"^(content-[!-9;-~]++)[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*+)", re.I | re.M)
@@ -241,9 +242,9 @@ class _Scanner:
     def _next_delimiter(self, start: int) -> _Delimiter | None:
         content, boundaries = self._content, self._boundaries
         for at in self._lines_with_dashes(start) if boundaries else ():
-            line_end = content.find(b"\r\n", at + 4, at + 4 + _WINDOW)
+            line_end = content.find(b"\r\n", at + 4, at + 4 + _LINE_LIMIT)
             if line_end < 0:
-                if len(content) - at > _WINDOW:
+                if len(content) - at > _LINE_LIMIT:
                     continue  # no delimiter has such a line
                 line_end = len(content)
             text = content[at + 4 : line_end].rstrip(b" \t")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64, a2b_qp, b2a_base64, b2a_qp
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from smtpeter.mime.structure import IDENTITIES
 
@@ -23,6 +23,8 @@ _PIECE = 65_536  # octets
 _PLAIN = bytes((*range(32, 127), 9))
 _BLANKS = frozenset((b" ", b"\t"))
 _EQUALS = ord("=")
+_UNSURE = b"= \t\r"  # what these mean is known by what follows
+_NEARBY = 1000  # octets
 _FEW = 2  # delimiters: those of one multipart
 
 
@@ -81,6 +83,28 @@ def decode_quoted(raw: bytes) -> bytes:
         # Python's decoder would swallow one.  The second time is for those that a pair has left beside the next pair.
         raw = raw.replace(b"==", b"=3D=").replace(b"==", b"=3D=")
     return a2b_qp(raw)
+
+
+def quoted_pieces(octets: bytes, start: int, end: int, size: int = _PIECE) -> Iterator[bytes]:
+    """Quoted-printable cut into pieces of at most ``size`` octets that :func:`decode_quoted` can decode one by one.
+
+    They end where a line ends.  A longer line is cut behind two octets that belong to nothing behind them; where there
+    are none nearby it is no quoted-printable, and may be cut anywhere.
+    """
+    while start < end:
+        cut = min(end, start + size)
+        if cut < end:
+            cut = octets.rfind(b"\n", start, cut) + 1 or _cut_line(octets, start, cut)
+        yield octets[start:cut]
+        start = cut
+
+
+def _cut_line(octets: bytes, start: int, end: int) -> int:
+    """The last place in ``octets[start:end]`` where nothing is cut that belongs together."""
+    for cut in range(end, max(start + 1, end - _NEARBY), -1):
+        if octets[cut - 1] not in _UNSURE and octets[cut - 2] != _EQUALS:
+            return cut
+    return end
 
 
 def _without_blank_ends(text: bytes) -> bytes:
@@ -153,6 +177,8 @@ def _encode_plain(pieces: Sequence[bytes]) -> tuple[bytes, list[int]] | None:
     if b"" in texts or any(text.endswith(b"\n") for text in texts):
         return None
     marked = b"".join([bytes(len(piece)) if number % 2 else piece for number, piece in enumerate(pieces)])
+    if not marked.isascii():
+        return None
     unfolded = marked.replace(b"=", b"=3D").split(b"\r\n")
     # Without what is plain there are the slots left, and a CR and an LF behind each line, or else something special.
     left = len(marked.translate(None, _PLAIN)) - sum(map(len, slots))

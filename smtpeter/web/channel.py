@@ -66,7 +66,7 @@ class SiteRequest(Request):
     def gotLength(self, length: int | None) -> None:
         self.content = io.BytesIO()
         path = self.channel._path
-        if path.startswith(REST):
+        if path.startswith(REST) or path.partition(b"?")[0] == REST[:-1]:
             carrier: Carrier = cast(Any, self.channel).site.carrier
             self._upload = carrier.upload(self, self.channel._command, path, length)
         elif self.channel._command == b"POST" and path.startswith(PREFIX):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.tools import node, perl, tool
+from tests.integration.tools import node, perl, php, tool
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 MESSAGE = b"From: you@example.com\r\nSubject: Hello\r\n\r\nIt works.\r\n"
-EXAMPLES = dict(re.findall(r"^```(\w+)\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+EXAMPLES = dict(re.findall(r"^```([a-z ]+)\n(.*?)^```$", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+PHPMAILER = "/usr/share/php/libphp-phpmailer/autoload.php"  # as Debian has it
 COMMANDS = {
     "msmtp": lambda example: [tool("msmtp"), "--file=example", "somebody@example.net"],
     "curl": lambda example: tool("curl") and ["sh", "-c", example],
@@ -22,11 +23,13 @@ COMMANDS = {
     "python": lambda example: [sys.executable, "example"],
     "perl": lambda example: [perl("Net::SMTP", "IO::Socket::SSL", "Authen::SASL"), "example"],
     "javascript": lambda example: [node("nodemailer"), "example"],
+    "php": lambda example: [php("openssl", library=PHPMAILER), "example"],
 }
+SETTINGS = {"python django", "ruby rails", "ini laravel"}  # of frameworks, which are too large to be here
 
 
 def test_every_example_is_run():
-    assert set(EXAMPLES) == set(COMMANDS)
+    assert set(EXAMPLES) == set(COMMANDS) | SETTINGS
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
@@ -39,6 +42,7 @@ def test_the_example_sends_a_message(gateway, kind, tmp_path):
         ("465", str(gateway.smtps)),
         ("USERNAME", username),
         ("PASSWORD", password.replace(" ", "")),
+        ("vendor/autoload.php", PHPMAILER),
     ):
         example = example.replace(documented, ours)
     (tmp_path / "example").write_text(example, "utf-8")

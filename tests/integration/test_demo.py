@@ -3,52 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.integration.gateway import SCRIPTS, queued_id, wait_for
+from tests.integration.demonstration import Demo
+from tests.integration.gateway import queued_id, wait_for
 from tests.integration.tools import tool
-
-
-class Demo:
-    def __init__(self, directory):
-        self.environment = {**os.environ, "XDG_STATE_HOME": str(directory / "state")}
-        self.output = directory / "output"
-        self.start()
-
-    def start(self):
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [SCRIPTS / "twistd", "-n", "--pidfile=", "smtpeter", "--demo"],
-                cwd="/", env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
-        self.text = wait_for(lambda: "Ctrl-C" in (text := self.output.read_text()) and text, timeout=30)
-
-    def printed(self, beginning):
-        """A command as it was printed, over as many lines as it has."""
-        return re.search(rf"^  ({beginning}(?:.*\\\n)*.*)$", self.text, re.MULTILINE)[1]
-
-    def shell(self, command):
-        return subprocess.run(
-            ["sh", "-c", command], env=self.environment, cwd="/", capture_output=True, text=True, timeout=60
-        )
-
-    def smtpeter(self, *arguments):
-        result = subprocess.run(
-            [SCRIPTS / "smtpeter", "--demo", *arguments], env=self.environment, cwd="/", capture_output=True, timeout=60
-        )
-        assert result.returncode == 0, result
-        return result.stdout
-
-    def stop(self):
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +21,7 @@ def demo(tmp_path_factory):
     demo.process.kill()
 
 
-@pytest.mark.parametrize("program", ["swaks", "printf"])
+@pytest.mark.parametrize("program", ["swaks", "printf", "curl"])
 def test_the_printed_commands_work_as_they_are(demo, program):
     tool("swaks" if program == "swaks" else "curl")
     before = len(json.loads(demo.smtpeter("message", "list", "--json")))
@@ -69,6 +32,8 @@ def test_the_printed_commands_work_as_they_are(demo, program):
     id = listed[0]["id"]
     if program == "swaks":
         assert queued_id(re.search(r"250 2\.0\.0 (Ok, queued as \S+)", result.stdout)[1]) == id
+    if program == "curl":
+        assert json.loads(result.stdout) == {id: "somebody@example.net"}
     assert id in demo.shell(demo.printed(r"\S+smtpeter --demo message list")).stdout
     shown = demo.shell(demo.printed(r"\S+smtpeter --demo message show").replace("ID", id))
     assert shown.returncode == 0 and "somebody@example.net" in shown.stdout
@@ -77,7 +42,9 @@ def test_the_printed_commands_work_as_they_are(demo, program):
 
 
 def test_the_printed_links_answer(demo):
-    for url in re.findall(r"http://\S+", demo.text):
+    links = [url for url in re.findall(r"http://\S+", demo.text) if "/v1" not in url]  # which wants a token
+    assert {url.rpartition("/")[2] for url in links} == {"healthz", "metrics", "docs", "openapi.json"}
+    for url in links:
         with urllib.request.urlopen(url) as answer:
             assert answer.status == 200
 

@@ -35,6 +35,17 @@ def node(*modules):
     return path
 
 
+def php(*extensions, library=None):
+    """The path of PHP, which has these extensions, and this file of a library."""
+    path = tool("php")
+    there = subprocess.run([path, "-m"], capture_output=True, text=True).stdout.split()
+    if not set(extensions) <= set(there):
+        missing(f"php does not have all of {', '.join(extensions)}")
+    if library is not None and not Path(library).exists():
+        missing(f"{library} is not there")
+    return path
+
+
 def postfix():
     """The path of Postfix; an instance of its own can be run by root alone."""
     path = tool("postfix")

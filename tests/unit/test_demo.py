@@ -173,6 +173,8 @@ def test_the_announcement_tells_what_is_needed_and_notes_the_ports(tmp_path, mon
     announce(made)
     for told in (made.username, made.password, made.token, made.email, made.account_password, "127.0.0.1:5999"):
         assert told in out.getvalue()
+    command = f"curl http://127.0.0.1:{made.ports.http}/v1/send -H 'Authorization: Bearer {made.token}' \\\n"
+    assert command in out.getvalue() and f"http://127.0.0.1:{made.ports.http}/docs" in out.getvalue()
     assert json.loads((tmp_path / "ports.json").read_text())[1] == 5999
     assert ensure_demo(tmp_path).ports.submission == 5999
 

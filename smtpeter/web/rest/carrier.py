@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -223,7 +224,7 @@ class Upload:
         request.method = self._method
         if not request.clientproto.startswith(b"HTTP/"):
             request.clientproto = b"HTTP/1.1"  # of a request that has not come to its end
-        request.setResponseCode(response.status)
+        request.setResponseCode(response.status, HTTPStatus(response.status).phrase.encode("ascii"))
         headers = request.responseHeaders
         headers.setRawHeaders(b"content-type", [response.content_type])
         for name, value in (*ALWAYS, *response.fields):

@@ -51,7 +51,9 @@ def describe(table: RouteTable, server: str, version: str) -> dict[str, Any]:
     schemas, references = _schemas(table.routes)
     for route in table.routes:
         for name, schema in (route.body_schema or {}).get("$defs", {}).items():
-            schemas[name] = _moved(schema)
+            schemas[name] = _component(schema)
+    # Those of queries are no objects that anybody sees: their fields are told as parameters.
+    queries = {_name_of(references[route.query]) for route in table.routes if route.query is not None}
     paths: dict[str, dict[str, Any]] = {}
     for route in table.routes:
         operations = paths.setdefault(f"/v1{route.path}", {})
@@ -64,7 +66,7 @@ def describe(table: RouteTable, server: str, version: str) -> dict[str, Any]:
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table.routes if route.tag)],
         "paths": paths,
         "components": {
-            "schemas": {**schemas, "Error": _ERROR},
+            "schemas": {name: schema for name, schema in schemas.items() if name not in queries} | {"Error": _ERROR},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "query": {"type": "apiKey", "in": "query", "name": "access_token"},
@@ -84,20 +86,20 @@ def _schemas(routes: Iterable[Route]) -> tuple[dict[str, Any], dict[type[BaseMod
             if isinstance(answer.schema, type):
                 models[answer.schema, "serialization"] = None
     found, definitions = models_json_schema(list(models), ref_template=_REFERENCE, schema_generator=GenerateJsonSchema)
-    return definitions.get("$defs", {}), {
+    return _component(definitions.get("$defs", {})), {
         model: schema for (model, _), schema in found.items() if issubclass(model, BaseModel)
     }
 
 
-def _moved(value: Any) -> Any:
-    """A schema that stands alone, its definitions now among the components."""
+def _component(value: Any) -> Any:
+    """A schema whose definitions are among the components.  A default of null is left out: it is no text or number."""
     if isinstance(value, Mapping):
         return {
-            name: each.replace("#/$defs/", _REFERENCE.format(model="")) if name == "$ref" else _moved(each)
+            name: each.replace("#/$defs/", _REFERENCE.format(model="")) if name == "$ref" else _component(each)
             for name, each in value.items()
-            if name != "$defs"
+            if name != "$defs" and (name, each) != ("default", None)
         }
-    return [_moved(each) for each in value] if isinstance(value, list) else value
+    return [_component(each) for each in value] if isinstance(value, list) else value
 
 
 def _operation(
@@ -110,7 +112,7 @@ def _operation(
     parameters = [*_path_parameters(route), *_query_parameters(route, schemas, references), *route.headers]
     if parameters:
         operation["parameters"] = parameters
-    body = _moved(route.body_schema) if route.body is None else references[route.body]
+    body = _component(route.body_schema) if route.body is None else references[route.body]
     if body is not None:
         operation["requestBody"] = {
             "required": True,
@@ -147,17 +149,27 @@ def _query_parameters(
 ) -> Iterator[dict[str, Any]]:
     if route.query is None:
         return
-    schema = references[route.query]
-    if "$ref" in schema:
-        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    schema = schemas[_name_of(references[route.query])]
     required = schema.get("required", ())
     for name, each in schema.get("properties", {}).items():
         text = each.get("description", "")
         yield {
             "name": name, "in": "query", "required": name in required,
-            "schema": {key: value for key, value in each.items() if key not in ("description", "title")},
+            "schema": _of_query(each),
             **({"description": text} if text else {}),
         }  # fmt: skip
+
+
+def _of_query(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What a parameter of a query may be: a text that stands for it, or it is not there; null is neither."""
+    found = {key: value for key, value in schema.items() if key not in ("description", "title")}
+    if found.get("default") == []:
+        del found["default"]
+    several = [each for each in found.get("anyOf", ()) if each != {"type": "null"}]
+    if len(several) == 1:
+        del found["anyOf"]
+        found = {**several[0], **found}
+    return found
 
 
 def _answer(answer: Answer, references: Mapping[type[BaseModel], dict[str, Any]]) -> dict[str, Any]:
@@ -259,8 +271,12 @@ def _kind(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 3)
 
 def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
     while "$ref" in schema:
-        schema = schemas[schema["$ref"].rpartition("/")[2]]
+        schema = schemas[_name_of(schema)]
     return schema
+
+
+def _name_of(reference: Mapping[str, Any]) -> str:
+    return str(reference["$ref"].rpartition("/")[2])
 
 
 def _table(rows: Iterable[tuple[str, str, str]]) -> str:

@@ -129,13 +129,13 @@ class _Reading:
         return text_response(submission.envelope.reverse_path)
 
     async def text(self, call: Call) -> Response:
-        return await self._part(call, lambda message: message.text, "plain text")
+        return await self._part(call, lambda message: message.text_pieces, "plain text")
 
     async def html(self, call: Call) -> Response:
-        return await self._part(call, lambda message: message.html, "HTML")
+        return await self._part(call, lambda message: message.html_pieces, "HTML")
 
     async def header(self, call: Call) -> Response:
-        return await self._part(call, lambda message: message.header or None, "header")
+        return await self._part(call, lambda message: (message.header,) if message.header else None, "header")
 
     def list_of(self, files: Callable[[MessageReader], Sequence[File]]) -> Callable[[Call], Any]:
         """The function of a route that lists files."""
@@ -174,12 +174,14 @@ class _Reading:
             raise ApiError(409, str(error)) from None
         return Response(200, b"message/rfc822", octets, fields_of(f"{call.path['id']}.eml"))
 
-    async def _part(self, call: Call, part: Callable[[MessageReader], str | None], what: str) -> Response:
+    async def _part(self, call: Call, part: Callable[[MessageReader], Sequence[str] | None], what: str) -> Response:
         def read(message: MessageReader) -> Response:
-            text = part(message)
-            if text is None:
+            pieces = part(message)
+            if pieces is None:
                 raise ApiError(404, f"This message has no {what}")
-            return text_response(text) if len(text) <= LARGE else Response(200, TEXT, _in_turns(text))
+            if sum(map(len, pieces)) <= LARGE:
+                return text_response("".join(pieces))
+            return Response(200, TEXT, _in_turns(pieces))
 
         return await self._read(call, read)
 
@@ -211,6 +213,6 @@ class _Reading:
             raise ApiError(404, _GONE) from None
 
 
-async def _in_turns(text: str) -> AsyncIterator[bytes]:
-    for start in range(0, len(text), LARGE):
-        yield text[start : start + LARGE].encode("utf-8", "replace")
+async def _in_turns(pieces: Sequence[str]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece.encode("utf-8", "replace")

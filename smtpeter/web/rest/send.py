@@ -31,6 +31,13 @@ VALUES = 2000
 """About so many values has such a body at most: it is their number that takes time."""
 
 _ROWS = 1000  # of one call of the store
+_KEY_FIELD = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    "description": "Your own name for this request: to send it again within 24 hours does no harm.",
+}
 _KEY = re.compile(rb"[ -~]{1,255}")
 _TAKEN = {
     "type": "object",
@@ -92,6 +99,7 @@ def routes(
         "more is sent; another request under the same key is answered 409.",
         "Sending",
         body_schema=body_schema(catalog),
+        headers=(_KEY_FIELD,),
         answers={200: Answer("Taken over.", _TAKEN)},
     )
     resend = Route(
@@ -103,6 +111,7 @@ def routes(
         "The same message once more, under new ids. An `Idempotency-Key` field is honoured as for `/send`.",
         "Sending",
         body=Resend,
+        headers=(_KEY_FIELD,),
         answers={200: Answer("Taken over.", _TAKEN)},
     )
     cancel = Route(

@@ -16,7 +16,7 @@ from smtpeter.web.rest.values import JSON, Fields, Response
 
 T = TypeVar("T")
 
-AT_A_TIME = 1000
+AT_A_TIME = 500
 """Events that are looked at in one call of the journal: some tens of milliseconds, in a thread of the store."""
 
 

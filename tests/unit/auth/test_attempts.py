@@ -110,3 +110,9 @@ def test_known_and_unknown_are_no_words_here_and_a_delay_is_never_long(steps):
         now += passed
         delay = attempts.succeeded(network, name, now) if right else attempts.failed(network, name, now).delay
         assert 0.0 <= delay <= LONGEST_DELAY
+
+
+def test_wrong_tokens_from_one_address_do_not_slow_down_others():
+    attempts = Attempts()
+    fail(attempts, 20, name="")
+    assert fail(attempts, FREE + 1, network=THERE, name="") == [0.0] * FREE + [1.0]

@@ -445,6 +445,14 @@ def test_one_recipient_of_several_has_the_submissions_id(door):
     assert taken.recipients == ((again.id, "b@y.test"),)
 
 
+def test_the_second_one_has_a_key_of_its_own_or_none(door):
+    door.content.kept[OLD] = OCTETS
+    key = Idempotency("again", b"digest")
+    door.intake.taken = Taken("0" * 26, (("0" * 26, "a@y.test"),), again=True)
+    assert result_of(begun(door.whole.again(old(), [1], door.submitter, key))) == door.intake.taken
+    assert door.intake.submissions[-1].idempotency == key
+
+
 def test_features_prepare_it_anew_as_far_as_there_still_are_such(door):
     _, again = take_again(door, old(options=(("gone", "true"), ("track", "true"))), [1])
     assert again.options == (("track", "true"),) and again.prepare

@@ -7,10 +7,19 @@ import re
 from binascii import a2b_qp
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from smtpeter.mime.transfer import SLOT_LIMIT, WIDTH, decode, encode_base64, encode_quoted, put_encoding
+from smtpeter.mime.transfer import (
+    SLOT_LIMIT,
+    WIDTH,
+    decode,
+    decode_quoted,
+    encode_base64,
+    encode_quoted,
+    put_encoding,
+    quoted_pieces,
+)
 
 TEXT = st.lists(
     st.sampled_from(
@@ -108,3 +117,39 @@ def test_an_unknown_encoding_is_not_decoded() -> None:
 )
 def test_the_field(header: bytes, new: bytes) -> None:
     assert put_encoding(header, "base64", version=True) == new
+
+
+LINES = st.lists(TEXT.map(lambda text: text.replace(b"\n", b"")), max_size=6).map(b"\r\n".join)
+LONG_LINES = st.lists(
+    st.sampled_from(
+        [b"=3D", b"=c3=A9", b"=\r\n", b"= \r\n", b"\r\n", b" \t\r\n", b" ", b"\t", b"ab", b"a==b", b"\xe9 x"]
+    )
+).map(b"".join)
+
+
+def in_pieces(raw: bytes, size: int) -> bytes:
+    pieces = list(quoted_pieces(b"--" + raw + b"--", 2, 2 + len(raw), size))
+    assert b"".join(pieces) == raw and all(0 < len(piece) <= size for piece in pieces)
+    return b"".join(map(decode_quoted, pieces))
+
+
+@given(LINES, st.integers(0, 20))
+def test_quoted_printable_in_pieces_of_lines(raw: bytes, more: int) -> None:
+    size = max(len(line) + 2 for line in raw.split(b"\r\n")) + more
+    assert in_pieces(raw, size) == decode_quoted(raw)
+
+
+@given(LONG_LINES, st.integers(30, 50))
+@example(b"ab" * 20 + b"\t\r\n", 41)
+@example(b"ab" * 20 + b" \r\n", 41)
+@example(b"ab" * 20 + b" \r\n", 42)
+def test_quoted_printable_in_pieces_of_long_lines(raw: bytes, size: int) -> None:
+    assume(max(map(len, re.findall(rb"[ \t=\r\n]*", raw))) < size - 6)
+    assert in_pieces(raw, size) == decode_quoted(raw)
+
+
+@pytest.mark.parametrize("octet", [b"=", b" ", b"\t", b"\r", b"=\r", b"=a", b"\n"])
+def test_what_is_no_quoted_printable_comes_in_pieces_too(octet: bytes) -> None:
+    raw = octet * (150_000 // len(octet))
+    pieces = list(quoted_pieces(raw, 0, len(raw)))
+    assert b"".join(pieces) == raw and max(map(len, pieces)) <= 65_536 and len(pieces) < 10

@@ -318,3 +318,23 @@ def test_what_an_earlier_process_left_is_removed(tmp_path):
     (tmp_path / "abc.upload").write_bytes(b"x")
     (tmp_path / "abc.upload.composed").write_bytes(b"x")
     assert Client(tmp_path).files() == []
+
+
+def test_statuses_that_twisted_does_not_know_have_their_names(client):
+    async def answering(request):
+        return Response(429, b"text/plain", b"")
+
+    client.api.answering = answering
+    client.send(b"GET /v1/a HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.transport.value().startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+
+
+@pytest.mark.parametrize("target", [b"/v1", b"/v1?access_token=x", b"/v1/"])
+def test_the_root_is_a_path_of_the_api(client, target):
+    client.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [request.target for request in client.api.requests] == [target]
+
+
+def test_names_that_only_begin_like_it_are_not(client):
+    client.send(b"GET /v1x HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.answer()[0] == 404 and client.api.requests == []

@@ -38,13 +38,15 @@ class FakeIntake:
     def __init__(self):
         self.taken = []
         self.repeated = []
+        self.keys = []
         self.trouble = self.waiting = None
 
     def take(self, message, submitter):
         self.taken.append((message, submitter))
         return self._answer([each.address for each in message.envelope.recipients])
 
-    def again(self, submission, numbers, submitter):
+    def again(self, submission, numbers, submitter, idempotency=None):
+        self.keys.append(idempotency)
         self.repeated.append((submission, tuple(numbers), submitter))
         return self._answer([submission.envelope.recipients[number - 1].address for number in numbers])
 
@@ -323,8 +325,20 @@ def test_resend_of_what_is_not_kept_any_more(site):
     assert status == 404 and "not kept" in text
 
 
-def test_resend_takes_no_key_since_it_would_keep_no_promise(site):
-    status, text = site.refusal(b"POST", b"/resend", b'{"message": "%s"}' % ID.encode(), (b"idempotency-key", b"k"))
+def test_a_key_for_resend_goes_with_a_digest_of_what_is_meant():
+    site = Site(*[RecipientState.DELIVERED] * 2)
+    for id in (ID, ID, f"{ID}-1", f"{ID}-2"):
+        site.ask(b"POST", b"/resend", b'{"message": "%s"}' % id.encode(), (b"idempotency-key", b"k"))
+    everyone, again, first, second = site.intake.keys
+    assert isinstance(everyone, Idempotency) and everyone.key == "k" and len(everyone.digest) == 32
+    assert everyone == again and len({everyone, first, second}) == 3
+    site.ask(b"POST", b"/resend", b'{"message": "%s"}' % ID.encode())
+    assert site.intake.keys[-1] is None
+
+
+def test_a_key_for_resend_is_read_as_for_send(site):
+    fields = [(b"idempotency-key", b"a")] * 2
+    status, text = site.refusal(b"POST", b"/resend", b'{"message": "%s"}' % ID.encode(), *fields)
     assert status == 400 and text.startswith("Idempotency-Key") and not site.intake.repeated
 
 
