@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -14,6 +15,9 @@ from twisted.web.server import Request
 from smtpeter.web.rest.carrier import Carrier, Upload
 from smtpeter.web.rest.values import PREFIX as REST
 from smtpeter.web.tracking import LONGEST_BODY, PREFIX
+
+_ABSOLUTE = re.compile(rb"\Ahttps?://[^/?#]*", re.IGNORECASE)
+"""What a target begins with that is written for a proxy; servers have to take it too (RFC 9112 section 3.2.2)."""
 
 
 class Channel(HTTPChannel):
@@ -65,7 +69,7 @@ class SiteRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         self.content = io.BytesIO()
-        path = self.channel._path
+        path = self.channel._path = _ABSOLUTE.sub(b"", self.channel._path) or b"/"
         if path.startswith(REST) or path.partition(b"?")[0] == REST[:-1]:
             carrier: Carrier = cast(Any, self.channel).site.carrier
             self._upload = carrier.upload(self, self.channel._command, path, length)

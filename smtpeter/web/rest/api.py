@@ -91,7 +91,7 @@ class Api:
         :raises ApiError: where it would not be carried out, whatever its body is.
         """
         try:
-            await self._find(request)
+            await self._find(request, counted=False)
         except CancelledError:
             raise
         except Exception as error:
@@ -99,20 +99,22 @@ class Api:
 
     async def _answer(self, request: Request) -> Response:
         route, parameters, submitter, query = await self._find(request)
-        wait = self._rates.take(submitter.login)
-        if wait:
-            after = ((b"Retry-After", b"%d" % max(1, round(wait + 0.5))),)
-            raise ApiError(429, "This token sends more requests than it may: try again later", after)
         body = None if route.body is None else read_body(request, route.body)
         read = None if route.query is None else validated(route.query, query)
         return await route.function(Call(request, submitter, parameters, read, body))
 
-    async def _find(self, request: Request) -> tuple[Route, Mapping[str, str], ISubmitter, Mapping[str, Any]]:
+    async def _find(
+        self, request: Request, counted: bool = True
+    ) -> tuple[Route, Mapping[str, str], ISubmitter, Mapping[str, Any]]:
         path, _, query_text = request.target.partition(b"?")
         if not request.secure and not self._is_local(request.peer):
             raise ApiError(400, "This API is only there over HTTPS: whatever was sent in clear, token included, is no "
                            "secret any more")  # fmt: skip
         submitter = await self._submitter(request, query_text)
+        wait = self._rates.take(submitter.login) if counted else 0.0
+        if wait:
+            after = ((b"Retry-After", b"%d" % max(1, round(wait + 0.5))),)
+            raise ApiError(429, "This token sends more requests than it may: try again later", after)
         query = read_query(query_text)
         route, parameters = self._table.find(request.method, path[len(PREFIX) - 1 :])
         if route.scope not in submitter.scopes:

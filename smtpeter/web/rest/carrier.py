@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, ISSLTransport
 from twisted.logger import Logger
+from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
 from smtpeter.locations import Network
@@ -157,6 +158,8 @@ class Upload:
         if self._admission is not None and not self._refused:
             # What comes after the body waits meanwhile.
             await self._admission
+        if self._lost:
+            return
         if self._refused:
             self._end_refused()
             return
@@ -226,6 +229,7 @@ class Upload:
             request.clientproto = b"HTTP/1.1"  # of a request that has not come to its end
         request.setResponseCode(response.status, HTTPStatus(response.status).phrase.encode("ascii"))
         headers = request.responseHeaders
+        headers.setRawHeaders(b"date", [datetimeToString()])
         headers.setRawHeaders(b"content-type", [response.content_type])
         for name, value in (*ALWAYS, *response.fields):
             headers.addRawHeader(name, value)
@@ -239,10 +243,24 @@ class Upload:
         request = self._request
         if isinstance(response.body, bytes):
             request.write(response.body)
-        elif self._method != b"HEAD":
-            await _Stream(request, response.body, self._carrier.timers).run()
+        else:
+            body = response.body if self._method != b"HEAD" else _nothing(response.body)
+            await _Stream(request, body, self._carrier.timers).run()
         if not self._lost:
             request.finish()
+
+
+async def _nothing(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Of an answer to HEAD there is no body; what would have made it is told that it is not wanted."""
+    await _close(body)
+    return
+    yield b""
+
+
+async def _close(body: AsyncIterator[bytes]) -> None:
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        await close()
 
 
 @implementer(IPushProducer)
@@ -268,9 +286,7 @@ class _Stream:
                 if self._taken is not None:
                     await self._wait()
         finally:
-            close = getattr(self._body, "aclose", None)
-            if close is not None:
-                await close()
+            await _close(self._body)
             if not self._stopped:
                 request.unregisterProducer()
 

@@ -338,3 +338,42 @@ def test_the_root_is_a_path_of_the_api(client, target):
 def test_names_that_only_begin_like_it_are_not(client):
     client.send(b"GET /v1x HTTP/1.1\r\nHost: x\r\n\r\n")
     assert client.answer()[0] == 404 and client.api.requests == []
+
+
+def test_answers_have_a_date(client):
+    client.post(b"{}")
+    assert b"date" in client.answer()[1]
+
+
+def test_a_target_that_is_written_for_a_proxy(client):
+    client.send(b"GET https://host.example:8443/v1/a?b=c HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [request.target for request in client.api.requests] == [b"/v1/a?b=c"]
+
+
+def test_a_stream_that_is_only_asked_for_by_head_is_closed(client):
+    closed = []
+
+    async def body():
+        try:
+            yield b"x"
+        finally:
+            closed.append(True)
+
+    stream = body()
+
+    async def answering(request):
+        await anext(stream)
+        return Response(200, b"text/csv", stream)
+
+    client.api.answering = answering
+    client.send(b"HEAD /v1/a HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.answer()[2] == b"" and closed
+
+
+def test_a_client_that_is_lost_while_it_is_looked_at_is_not_asked_for(client):
+    waiting = Deferred()
+    client.api.admitting = lambda request: waiting
+    client.send(b"POST /v1/send HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70_000)
+    client.channel.connectionLost(None)
+    waiting.callback(None)
+    assert client.api.requests == []
