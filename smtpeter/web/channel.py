@@ -25,14 +25,14 @@ class Channel(HTTPChannel):
     it needs, if it comes fast enough."""
 
     _begun = False
-    _since = 0.0
-    _octets = _looked_at = 0
+    _octets = 0
+    _looked_at, _looked_when = 0, 0.0  # how much there was, when it was last looked at
 
     def dataReceived(self, data: bytes) -> None:
         if not self._begun:
             self._begun = True
-            self._since = self._now()
             self._octets = self._looked_at = 0
+            self._looked_when = self._now()
             self.resetTimeout()
         self._octets += len(data)
         LineReceiver.dataReceived(self, data)
@@ -42,19 +42,17 @@ class Channel(HTTPChannel):
         super().requestDone(request)
 
     def timeoutConnection(self) -> None:
-        left = self._time_left()
-        if left > 0:
-            self._looked_at = self._octets
-            self.setTimeout(min(left, self.timeOut or left))
+        if self._comes_fast_enough():
+            self._looked_at, self._looked_when = self._octets, self._now()
+            self.setTimeout(self.timeOut)
         else:
             super().timeoutConnection()
 
-    def _time_left(self) -> float:
-        rate = cast(Any, self).site.data_rate
-        wanted = bool(self.requests) and self.requests[-1].is_upload
-        if not wanted or self._octets == self._looked_at or not rate:
-            return 0.0
-        return float(self._since + self._octets / rate - self._now())
+    def _comes_fast_enough(self) -> bool:
+        """Whether enough came of a body for the API since it was last looked at."""
+        is_wanted = bool(self.requests) and self.requests[-1].is_upload
+        needed = cast(Any, self).site.data_rate * (self._now() - self._looked_when)
+        return is_wanted and self._octets - self._looked_at > max(needed, 0.0)
 
     def _now(self) -> float:
         return float(cast(Any, self).site.reactor.seconds())
@@ -73,6 +71,8 @@ class SiteRequest(Request):
         if path.startswith(REST) or path.partition(b"?")[0] == REST[:-1]:
             carrier: Carrier = cast(Any, self.channel).site.carrier
             self._upload = carrier.upload(self, self.channel._command, path, length)
+            if self._upload.is_refused:
+                self.requestHeaders.removeHeader(b"expect")  # lest Twisted ask for more after the last word
         elif self.channel._command == b"POST" and path.startswith(PREFIX):
             self._kept = bytearray()
 
@@ -93,7 +93,8 @@ class SiteRequest(Request):
         if self._upload is None:
             super().requestReceived(command, path, version)
             return
-        self.method, self.uri, self.clientproto = command, path, version
+        # Twisted writes the target into its complaints, and a query has the token in it.
+        self.method, self.uri, self.clientproto = command, path.partition(b"?")[0], version
         Deferred.fromCoroutine(self._upload.complete())
 
     def connectionLost(self, reason: Failure) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHandshakeListener, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
 from zope.interface import implementer
@@ -28,7 +29,7 @@ TIMEOUT = 60.0
 TURN = 50
 """Requests of one connection that are answered before others have their turn."""
 
-REST = 0.05
+BREATHER = 0.05
 """Seconds for which a connection is not read while more comes than can be recorded."""
 
 READ_SIZE = 16 * 1024
@@ -105,6 +106,8 @@ class Front(Protocol):
     twisted.web: what was not answered here is given to it as if it had just come.
     """
 
+    _log = Logger()
+
     def __init__(self, factory: FrontFactory, address: IAddress | None, counted_as: str) -> None:
         self._front = factory
         self._address = address
@@ -115,6 +118,7 @@ class Front(Protocol):
         self._choked = False
         self._later: IDelayedCall | None = None
         self._asking: Deferred[Any] | None = None
+        self._is_paused = False
         self._over = False
 
     # --- the connection ---
@@ -140,7 +144,7 @@ class Front(Protocol):
             return
         self._unread = self._unread + data if self._unread else data
         if self._asking is not None:
-            self._hold()
+            self._stop_reading()
         elif self._later is None and not self._choked and not self._over:
             self._work()
 
@@ -164,6 +168,9 @@ class Front(Protocol):
         if self._asking is not None:  # it is us who take that long
             self._timeout = self._front.timers.callLater(TIMEOUT, self._too_late)
             return
+        self._abort()
+
+    def _abort(self) -> None:
         self._over = True
         transport: Any = self.transport
         transport.abortConnection()
@@ -172,15 +179,15 @@ class Front(Protocol):
 
     def _work(self) -> None:
         """Answer what can be answered, with one write."""
-        if self._front.is_behind():
-            self._pause(REST)
-            return
+        behind = self._front.is_behind()
         octets, start = self._unread, 0
         answers: list[bytes] = []
         request: object = None
         while start < len(octets) and len(answers) < TURN:
             request = read_request(octets, start)
             if not isinstance(request, LeanRequest):
+                break
+            if behind and request.method != b"POST":
                 break
             start = request.end
             if request.method == b"POST":
@@ -195,6 +202,9 @@ class Front(Protocol):
         if isinstance(request, LeanRequest):
             if request.method == b"POST":
                 self._ask(request)
+            elif behind:
+                self._timeout.reset(TIMEOUT)  # it is us who let it wait
+                self._pause(BREATHER)
             elif request.close:
                 self._close()
             elif self._unread:
@@ -213,7 +223,7 @@ class Front(Protocol):
         carrier = self._front.carrier
         asking = carrier.answer(carrier.describe(method, target, fields, self._peer, self._secure, body))
         self._asking = asking
-        asking.addCallbacks(self._answered, lambda failure: None, (close,))
+        asking.addCallbacks(self._answered, self._not_answered, (close,))
 
     def _answered(self, response: Response, close: bool) -> None:
         self._asking = None
@@ -224,13 +234,15 @@ class Front(Protocol):
         self._out.write(write_answer(answer, self._front.date(), b"POST", close))
         if close:
             self._close()
-        elif self._unread and not self._choked:
-            self._pause(0)
+        elif (self._is_paused or self._unread) and not self._choked:
+            self._pause(0)  # others have their turn, and then it is read again
 
-    def _hold(self) -> None:
-        """Read nothing more for now; whoever goes on reads again."""
-        transport: Any = self.transport
-        transport.pauseProducing()
+    def _not_answered(self, failure: Failure) -> None:
+        """It is a bug, or the client is gone."""
+        self._asking = None
+        if not self._over:
+            self._log.failure("a request has no answer", failure)
+            self._abort()
 
     def _close(self) -> None:
         self._over = True
@@ -251,13 +263,18 @@ class Front(Protocol):
 
     def _pause(self, seconds: float) -> None:
         """Read nothing and answer nothing for a while; others have their turn."""
-        transport: Any = self.transport
-        transport.pauseProducing()
+        self._stop_reading()
         if not self._choked:
             self._later = self._front.timers.callLater(seconds, self._go_on)
 
+    def _stop_reading(self) -> None:
+        self._is_paused = True
+        transport: Any = self.transport
+        transport.pauseProducing()
+
     def _go_on(self) -> None:
         self._later = None
+        self._is_paused = False
         if not self._over:
             transport: Any = self.transport
             transport.resumeProducing()
@@ -269,8 +286,7 @@ class Front(Protocol):
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        transport: Any = self.transport
-        transport.pauseProducing()
+        self._stop_reading()
 
     def resumeProducing(self) -> None:
         """The client fetched it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,6 +12,9 @@ IN_MEMORY = 512 * 1024
 
 MOST = 50
 """Bodies in files at the same time."""
+
+MOST_OF_ONE = 10
+"""Of them, those of one account."""
 
 _SUFFIX = ".upload"
 
@@ -28,7 +32,7 @@ class Uploads:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._open = 0
+        self._open: Counter[int] = Counter()
 
     def prepare(self) -> None:
         """Make the directory, and remove what an earlier process left in it.
@@ -39,35 +43,39 @@ class Uploads:
         for path in self.directory.glob(f"*{_SUFFIX}*"):
             path.unlink(missing_ok=True)
 
-    def open(self) -> tuple[int, Path]:
-        """A new file, open for writing.
+    def open(self, account: int) -> tuple[int, Path]:
+        """A new file of an account's, open for writing.
 
         :raises TooMany: for now.
         :raises OSError: where there is no room, for example.
         """
-        if self._open >= MOST:
+        if self._open.total() >= MOST or self._open[account] >= MOST_OF_ONE:
             raise TooMany
         path = self.directory / f"{uuid4().hex}{_SUFFIX}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._open += 1
+        self._open[account] += 1
         return descriptor, path
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: Path, account: int) -> None:
         """It is not needed any more."""
-        self._open -= 1
+        self._open[account] -= 1
+        if not self._open[account]:
+            del self._open[account]
         path.unlink(missing_ok=True)
 
 
 class Body:
-    """One request's body, as far as it came."""
+    """One request's body, as far as it came.  ``account`` is whose it is, as far as that is known."""
 
     def __init__(self, uploads: Uploads, longest: int) -> None:
         self.size = 0
+        self.account = 0
         self.file: Path | None = None
         self._uploads = uploads
         self._longest = longest
         self._kept = bytearray()
         self._descriptor = -1
+        self._owner = 0
 
     def write(self, data: bytes) -> None:
         """Take what came.
@@ -83,7 +91,8 @@ class Body:
             self._kept += data
             return
         if self.file is None:
-            self._descriptor, self.file = self._uploads.open()
+            self._owner = self.account
+            self._descriptor, self.file = self._uploads.open(self._owner)
             data, self._kept = bytes(self._kept + data), bytearray()
         view = memoryview(data)
         while view:
@@ -99,7 +108,7 @@ class Body:
         self._close()
         self._kept = bytearray()
         if self.file is not None:
-            self._uploads.remove(self.file)
+            self._uploads.remove(self.file, self._owner)
             self.file = None
 
     def _close(self) -> None:

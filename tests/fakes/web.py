@@ -24,6 +24,7 @@ class FakeApi:
         self.heads = []
         self.bodies = []
         self.answering = self.admitting = None
+        self.account = 7
 
     async def answer(self, request):
         self.requests.append(request)
@@ -34,6 +35,7 @@ class FakeApi:
         self.heads.append(request)
         if self.admitting is not None:
             await self.admitting(request)
+        return self.account
 
 
 def make_fake_site(

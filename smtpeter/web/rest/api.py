@@ -24,6 +24,7 @@ from smtpeter.errors import (
     StorageUnavailable,
 )
 from smtpeter.interfaces import IMetrics, IRemoteCredentials, ISubmitter, ITokenCredential
+from smtpeter.model.account import Scope
 from smtpeter.web.rest.bodies import read_body, validated
 from smtpeter.web.rest.rates import Rates
 from smtpeter.web.rest.routes import Route, RouteTable
@@ -85,17 +86,23 @@ class Api:
         self._metrics.count("rest_requests", status=str(response.status))
         return response
 
-    async def admit(self, request: Request) -> None:
-        """Look at a request of which only the header is there.
+    async def admit(self, request: Request) -> int:
+        """Look at a request of which only the header is there, and whose body is large.  The number of its account.
 
         :raises ApiError: where it would not be carried out, whatever its body is.
         """
         try:
-            await self._find(request, counted=False)
+            route, _, submitter, _ = await self._find(request, counted=False)
+            if route.body_schema is None:
+                raise ApiError(413, "This request is too large: here at most 64 KiB are taken")
+            checked = submitter.check(sending=route.scope is Scope.SEND)
+            if checked is not None:
+                await checked
         except CancelledError:
             raise
         except Exception as error:
             raise self._explained(error) from None
+        return int(submitter.account.number)
 
     async def _answer(self, request: Request) -> Response:
         route, parameters, submitter, query = await self._find(request)
@@ -153,7 +160,8 @@ class Api:
         try:
             submitter: ISubmitter = (await login)[1]
         except UnauthorizedLogin:
-            raise ApiError(401, "This access token is not valid: it is mistyped, or was revoked", _CHALLENGE) from None
+            text = "This access token is not valid: it is mistyped, was revoked, or its account is suspended"
+            raise ApiError(401, text, _CHALLENGE) from None
         self._known[mark] = submitter
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

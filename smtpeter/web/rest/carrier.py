@@ -118,10 +118,16 @@ class Upload:
         self._admission: Deferred[None] | None = None
         self._work: Deferred[Response] | None = None
         self._linger: IDelayedCall | None = None
+        self._stream: _Stream | None = None
         if length is not None and length > carrier.longest:
             self._refuse(self._too_large())
 
     # --- what comes in ---
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it was answered before all of it was there."""
+        return self._refused
 
     def write(self, data: bytes) -> None:
         """More of the body."""
@@ -145,7 +151,7 @@ class Upload:
     async def _admit(self) -> None:
         """Large bodies are taken of those whom we know."""
         try:
-            await self._carrier.api.admit(self._described(b"", None))
+            self._body.account = await self._carrier.api.admit(self._described(b"", None))
         except ApiError as error:
             if not self._lost:
                 self._refuse(error)
@@ -238,6 +244,7 @@ class Upload:
 
     async def _send(self, response: Response) -> None:
         if self._lost:
+            await _close(response.body)
             return
         self._head(response)
         request = self._request
@@ -245,8 +252,9 @@ class Upload:
             request.write(response.body)
         else:
             body = response.body if self._method != b"HEAD" else _nothing(response.body)
-            await _Stream(request, body, self._carrier.timers).run()
-        if not self._lost:
+            self._stream = _Stream(request, body, self._carrier.timers)
+            await self._stream.run()
+        if not self._lost and not (self._stream and self._stream.stopped):
             request.finish()
 
 
@@ -257,7 +265,7 @@ async def _nothing(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield b""
 
 
-async def _close(body: AsyncIterator[bytes]) -> None:
+async def _close(body: bytes | AsyncIterator[bytes]) -> None:
     close = getattr(body, "aclose", None)
     if close is not None:
         await close()
@@ -265,14 +273,15 @@ async def _close(body: AsyncIterator[bytes]) -> None:
 
 @implementer(IPushProducer)
 class _Stream:
-    """An answer that is fetched piece by piece, no faster than the client takes it."""
+    """An answer that is fetched piece by piece, no faster than the client takes it.  ``stopped``: the client is gone,
+    which a producer is told before anybody else."""
 
     def __init__(self, request: Any, body: AsyncIterator[bytes], timers: Any) -> None:
         self._request = request
         self._body = body
         self._timers = timers
         self._taken: Deferred[None] | None = None
-        self._stopped = False
+        self.stopped = False
 
     async def run(self) -> None:
         """Send all of it, or as much as the client wants."""
@@ -280,14 +289,14 @@ class _Stream:
         request.registerProducer(self, True)
         try:
             async for piece in self._body:
-                if self._stopped:
+                if self.stopped:
                     break
                 request.write(piece)
                 if self._taken is not None:
                     await self._wait()
         finally:
             await _close(self._body)
-            if not self._stopped:
+            if not self.stopped:
                 request.unregisterProducer()
 
     async def _wait(self) -> None:
@@ -312,5 +321,5 @@ class _Stream:
 
     def stopProducing(self) -> None:
         """The client is gone."""
-        self._stopped = True
+        self.stopped = True
         self.resumeProducing()

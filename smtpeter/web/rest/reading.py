@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 
 from smtpeter.errors import FeatureMissing
 from smtpeter.interfaces import IContentStore, IQueueStore, ISentMessages
@@ -15,15 +15,19 @@ from smtpeter.model.submission import Submission
 from smtpeter.web.rest.downloads import fields_of, safe_type
 from smtpeter.web.rest.own import find_own
 from smtpeter.web.rest.routes import Answer, Route
+from smtpeter.web.rest.turns import Pieces, Turns, slices
 from smtpeter.web.rest.values import TEXT, ApiError, Call, Response, json_response, text_response
 
 T = TypeVar("T")
 InThread = Callable[[Callable[[], T]], "Deferred[T]"]
 
 LARGE = 65_536
-"""Octets of a message, over which only a few are looked through at a time."""
+"""Octets of a message, over which only a few are in memory at a time, from looking through them until their answers
+are taken."""
 
-_AT_ONCE = 2
+_AT_ONCE = 6
+_OF_ONE = 2
+"""Of them, those of one account."""
 
 _TEXT = {"type": "string"}
 _FILES = {
@@ -114,7 +118,7 @@ class _Reading:
         self._content = content
         self._sent = sent
         self._in_thread = in_thread
-        self._large = DeferredSemaphore(_AT_ONCE)
+        self._turns = Turns(_AT_ONCE, _OF_ONE)
 
     async def recipient(self, call: Call) -> Response:
         submission, number = await find_own(self._queue, call.submitter, call.path["id"])
@@ -140,15 +144,15 @@ class _Reading:
     def list_of(self, files: Callable[[MessageReader], Sequence[File]]) -> Callable[[Call], Any]:
         """The function of a route that lists files."""
 
-        async def answer(call: Call) -> Response:
+        def listed(message: MessageReader) -> Response:
             return json_response(
                 [
                     {"name": file.name, "number": file.number, "type": file.type, "size": file.size}
-                    for file in await self._read(call, files)
+                    for file in files(message)
                 ]
             )
 
-        return answer
+        return lambda call: self._read(call, listed)
 
     def content_of(self, files: Callable[[MessageReader], Sequence[File]]) -> Callable[[Call], Any]:
         """The function of a route that gives a file's content."""
@@ -166,53 +170,57 @@ class _Reading:
 
     async def raw(self, call: Call) -> Response:
         submission, number = await find_own(self._queue, call.submitter, call.path["id"])
-        try:
-            octets = await self._sent.octets(submission, number)
-        except KeyError:
-            raise ApiError(404, _GONE) from None
-        except FeatureMissing as error:
-            raise ApiError(409, str(error)) from None
-        return Response(200, b"message/rfc822", octets, fields_of(f"{call.path['id']}.eml"))
+
+        async def make() -> Response:
+            try:
+                octets = await self._sent.octets(submission, number)
+            except KeyError:
+                raise ApiError(404, _GONE) from None
+            except FeatureMissing as error:
+                raise ApiError(409, str(error)) from None
+            return Response(200, b"message/rfc822", octets, fields_of(f"{call.path['id']}.eml"))
+
+        return await self._in_turn(submission, make)
 
     async def _part(self, call: Call, part: Callable[[MessageReader], Sequence[str] | None], what: str) -> Response:
         def read(message: MessageReader) -> Response:
             pieces = part(message)
             if pieces is None:
                 raise ApiError(404, f"This message has no {what}")
-            if sum(map(len, pieces)) <= LARGE:
-                return text_response("".join(pieces))
-            return Response(200, TEXT, _in_turns(pieces))
+            return Response(200, TEXT, b"".join([piece.encode("utf-8", "replace") for piece in pieces]))
 
         return await self._read(call, read)
 
-    async def _read(self, call: Call, read: Callable[[MessageReader], T]) -> T:
-        """What ``read`` finds in a message.
+    async def _read(self, call: Call, read: Callable[[MessageReader], Response]) -> Response:
+        """What ``read`` makes of a message.
 
         Always in a thread: four thousand octets can be six hundred parts, and these take tens of milliseconds.
 
         :raises ApiError: 404, and what ``read`` raises.
         """
         submission, _ = await find_own(self._queue, call.submitter, call.path["id"])
+
+        async def make() -> Response:
+            try:
+                octets = await self._content.read(submission.id, submission.content)
+            except KeyError:
+                raise ApiError(404, _GONE) from None
+            response: Response = await self._in_thread(lambda: read(MessageReader(octets)))
+            return response
+
+        return await self._in_turn(submission, make)
+
+    async def _in_turn(self, submission: Submission, make: Callable[[], Awaitable[Response]]) -> Response:
+        """An answer about a message; of large ones only a few at a time, until they are taken."""
         if submission.content.size <= LARGE:
-            return await self._look(submission, read)
-        await self._large.acquire()
+            return await make()
+        end = await self._turns.take(submission.account or 0)
         try:
-            return await self._look(submission, read)
-        finally:
-            self._large.release()
-
-    async def _look(self, submission: Submission, read: Callable[[MessageReader], T]) -> T:
-        octets = await self._octets(submission)
-        found: T = await self._in_thread(lambda: read(MessageReader(octets)))
-        return found
-
-    async def _octets(self, submission: Submission) -> bytes:
-        try:
-            return await self._content.read(submission.id, submission.content)
-        except KeyError:
-            raise ApiError(404, _GONE) from None
-
-
-async def _in_turns(pieces: Sequence[str]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece.encode("utf-8", "replace")
+            response = await make()
+        except BaseException:
+            end()
+            raise
+        octets = response.body
+        assert isinstance(octets, bytes)
+        length = (b"Content-Length", b"%d" % len(octets))
+        return response._replace(body=Pieces(slices(octets), end), fields=(*response.fields, length))

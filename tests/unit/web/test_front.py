@@ -12,7 +12,7 @@ from zope.interface import alsoProvides, implementer
 from smtpeter.interfaces import IResourceFeature
 from smtpeter.locations import parse_network
 from smtpeter.model.feature import NOT_FOUND, WebResponse
-from smtpeter.web.front import CONNECTIONS_PER_ADDRESS, REST, TIMEOUT, TURN, FrontFactory
+from smtpeter.web.front import BREATHER, CONNECTIONS_PER_ADDRESS, TIMEOUT, TURN, FrontFactory
 from smtpeter.web.rest.values import json_response
 from smtpeter.web.tracking import LONGEST_BODY, Tracking
 from tests.fakes.web import FakeApi, make_fake_site
@@ -336,10 +336,10 @@ def test_requests_wait_while_more_comes_than_can_be_recorded():
     connection = server.connect()
     connection.send(SIMPLE)
     connection.send(SIMPLE + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-    server.clock.advance(REST)
+    server.clock.advance(BREATHER)
     assert connection.said() == b"" and connection.transport.producerState == "paused"
     behind = False
-    server.clock.advance(REST)
+    server.clock.advance(BREATHER)
     assert connection.said().count(b"HTTP/1.1 302") == 2 and connection.said().endswith(b"\r\n\r\nok\n")
     assert connection.transport.producerState == "producing"
     connection.end()
@@ -517,3 +517,41 @@ def test_the_last_request_of_a_connection():
     connection = server.connect()
     connection.send(POST.replace(b"Host: x", b"Host: x\r\nConnection: close"))
     assert b"\r\nConnection: close\r\n" in connection.said() and connection.transport.disconnecting
+
+
+def test_mail_does_not_wait_for_clicks_to_be_written():
+    server = Server()
+    server.factory.is_behind = lambda: True
+    assert server.ask(POST).endswith(b'{"ok":true}')
+
+
+def test_a_client_that_fetched_its_answers_while_another_is_made_is_read_again():
+    server = Server()
+    waiting = Deferred()
+
+    async def answering(request):
+        return await waiting
+
+    server.api.answering = answering
+    connection = server.connect()
+    connection.send(POST)
+    connection.protocol.pauseProducing()
+    connection.protocol.resumeProducing()
+    assert connection.transport.producerState == "paused"
+    waiting.callback(json_response({}))
+    server.clock.advance(0)
+    assert connection.transport.producerState == "producing"
+
+
+def test_a_request_without_an_answer_ends_the_connection(caplog):
+    server = Server()
+
+    async def answering(request):
+        raise RuntimeError("a bug")
+
+    server.api.answering = answering
+    connection = server.connect()
+    aborted = []
+    connection.transport.abortConnection = lambda: aborted.append(True)
+    connection.send(POST)
+    assert aborted

@@ -52,6 +52,7 @@ class Door:
             Route("GET", "/read", Scope.READ, self.answer, "", query=Words),
             Route("POST", "/sending", Scope.SEND, self.answer, "", body=Words),
             Route("GET", "/manage", Scope.MANAGE, self.answer, ""),
+            Route("POST", "/large", Scope.SEND, self.answer, "", body_schema={"type": "object"}),
         ]
 
 
@@ -352,17 +353,18 @@ def test_nobody_waits_any_more(gateway, door, logged):
 def admitted(gateway, *request, **more):
     results = []
     Deferred.fromCoroutine(gateway.api.admit(gateway.request(*request, **more))).addBoth(results.append)
-    return None if results == [None] else (type(results[0].value), results[0].value.status)
+    return None if isinstance(results[0], int) else (type(results[0].value), results[0].value.status)
 
 
 def test_a_request_is_admitted_that_would_be_carried_out(gateway, door):
     read_only = gateway.token("alice@example.com", (Scope.READ,))
-    assert admitted(gateway, "POST", "/sending", gateway.alice) is None
-    assert admitted(gateway, "POST", "/sending", "garbage") == (ApiError, 401)
-    assert admitted(gateway, "POST", "/sending", read_only) == (ApiError, 403)
-    assert admitted(gateway, "PUT", "/sending", gateway.alice) == (ApiError, 405)
-    assert admitted(gateway, "POST", "/sending", gateway.alice, secure=False) == (ApiError, 400)
+    assert admitted(gateway, "POST", "/large", gateway.alice) is None
+    assert admitted(gateway, "POST", "/sending", gateway.alice) == (ApiError, 413)
+    assert admitted(gateway, "POST", "/large", "garbage") == (ApiError, 401)
+    assert admitted(gateway, "POST", "/large", read_only) == (ApiError, 403)
+    assert admitted(gateway, "PUT", "/large", gateway.alice) == (ApiError, 405)
+    assert admitted(gateway, "POST", "/large", gateway.alice, secure=False) == (ApiError, 400)
     gateway.directory.generation_changed()
     gateway.accounts.trouble = StorageUnavailable("gone")
-    assert admitted(gateway, "POST", "/sending", gateway.alice) == (ApiError, 503)
+    assert admitted(gateway, "POST", "/large", gateway.alice) == (ApiError, 503)
     assert door.calls == []

@@ -10,6 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import formatEvent, globalLogPublisher
 
 from smtpeter.web import uploads
 from smtpeter.web.rest.carrier import LINGER, STALLED, UNKNOWN
@@ -377,3 +378,66 @@ def test_a_client_that_is_lost_while_it_is_looked_at_is_not_asked_for(client):
     client.channel.connectionLost(None)
     waiting.callback(None)
     assert client.api.requests == []
+
+
+def test_attack_a_client_that_leaves_in_the_middle_has_no_token_logged(client, caplog):
+    async def body():
+        yield b"x"
+        client.transport.producer.stopProducing()  # as a transport does it, before it tells that it is lost
+        yield b"y"
+
+    async def answering(request):
+        return Response(200, b"text/csv", body())
+
+    client.api.answering = answering
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        client.send(b"GET /v1/a?access_token=smtpeter_secret HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.channel.connectionLost(None)
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    assert not events, [formatEvent(event) for event in events]
+
+
+def test_nothing_is_asked_for_after_the_last_word(client):
+    client.send(b"POST /v1/send HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 900000000\r\n\r\n")
+    assert client.answer()[0] == 413 and b"100 Continue" not in client.transport.value()
+
+
+def test_attack_a_body_that_dribbles_after_a_fast_start(client):
+    client.send(b"POST /v1/send HTTP/1.1\r\nHost: x\r\nContent-Length: 1900000\r\n\r\n" + b"x" * 1_800_000)
+    for _ in range(14):
+        client.clock.advance(10)
+        client.send(b"x")
+    assert client.transport.disconnecting
+
+
+def test_one_account_does_not_have_all_places_for_large_bodies(tmp_path):
+    clients = []
+    for number in range(uploads.MOST_OF_ONE + 2):
+        client = Client(tmp_path) if not clients else Client(tmp_path, api=clients[0].api)
+        client.site.carrier.uploads = client.site.carrier.uploads if not clients else clients[0].site.carrier.uploads
+        client.api.account = 7 if number <= uploads.MOST_OF_ONE else 8
+        clients.append(client)
+        client.send(b"POST /v1/send HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        client.send(b"x" * (UNKNOWN + 1))
+        client.send(b"x" * IN_MEMORY)
+    said = [client.transport.value()[:12] for client in clients]
+    assert said == [b""] * uploads.MOST_OF_ONE + [b"HTTP/1.1 503", b""]
+
+
+def test_an_answer_for_nobody_is_closed(client):
+    closed = []
+
+    class Body:
+        async def aclose(self):
+            closed.append(True)
+
+    async def answering(request):
+        client.channel.connectionLost(None)
+        return Response(200, b"text/csv", Body())
+
+    client.api.answering = answering
+    client.send(b"GET /v1/a HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert closed
