@@ -149,7 +149,8 @@ class FakeContentStore:
         return spool
 
     def read(self, submission, content):
-        return succeed(self.kept[submission]) if submission in self.kept else fail(KeyError(submission))
+        octets = self.kept.get(submission, content.data)
+        return fail(KeyError(submission)) if octets is None else succeed(octets)
 
 
 @implementer(IMetrics)
