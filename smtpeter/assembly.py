@@ -195,6 +195,7 @@ class Assembly:
         limits = self._settings.limits
         return WholeIntake(
             intake=intake,
+            queue=self._store.queue,
             content=self._store.content,
             gate=gate,
             clock=self._clock,

@@ -16,6 +16,7 @@ from zope.interface import Attribute, Interface
 
 from smtpeter.model.account import USUAL_SCOPES, Account, AccountState, Credential, CredentialKind, Scope
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, SettledJob
+from smtpeter.model.envelope import Recipient
 from smtpeter.model.event import EventKind, JournalEntry
 from smtpeter.model.feature import (
     Addressee,
@@ -92,7 +93,8 @@ class IMessageIntake(Interface):
     """Takes messages from doors that have them as a whole: everything is then as with SMTP."""
 
     def take(message: WholeMessage, submitter: ISubmitter) -> Deferred[Taken]:
-        """Take a message; fires when it is durable.  It is asked before whether mail is accepted now.
+        """Take a message; fires when it is durable.  It is asked before whether mail is accepted now, but for requests
+        that were made before under their idempotency key: they are answered as then, whatever would be said now.
 
         Fails with Refusal (4xx: later; 5xx: what is wrong), with IdempotencyConflict, and with the store's errors.
         """
@@ -154,6 +156,13 @@ class IQueueStore(Interface):
         turns out to have been written all the same, recipients that are still due are cancelled.  But what was written
         under a key stays, and is the answer to whoever comes again with it.
         """
+
+    def taken(
+        account: int | None, idempotency: Idempotency, recipients: Sequence[Recipient], now: float
+    ) -> Deferred[Taken | None]:
+        """What became of an account's whole request (with a digest) that was made before under this key, with these
+        recipients: what is told then as :meth:`enqueue` would.  None where nothing was taken under it; who then comes
+        at the same time is told by :meth:`enqueue`.  Fails with IdempotencyConflict as that does."""
 
     def recover() -> Deferred[int]:
         """At start: whatever was leased is due at once as a possible duplicate, or held where it was marked in doubt.
@@ -447,6 +456,9 @@ class IExecutor(Interface):
     def read(operation: Callable[[Any], Any]) -> Deferred[Any]:
         """Run ``operation(connection)`` in a read transaction."""
 
+    def scan(operation: Callable[[Any], Any]) -> Deferred[Any]:
+        """The same for what goes through much of the store: it is in the way of other scans only."""
+
 
 # --- features -------------------------------------------------------------------------------------------------------
 
@@ -463,6 +475,12 @@ class IFeatureCatalog(Interface):
         """What a text means as the value of an option of theirs.
 
         :raises ValueError: where the text is no such value; its text tells what is expected.
+        """
+
+    def read_default(name: str, text: str) -> str:
+        """What a text means as a login's or token's default of an option of theirs, or of the core.
+
+        :raises ValueError: as :meth:`read`, and where the option can have no default.
         """
 
     def known(options: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -22,7 +22,8 @@ _enable_option = click.option(
     "--enable",
     multiple=True,
     metavar="FEATURE[=VALUE]",
-    help='A feature that is on for its mail, as "smtpeter features" lists them; may be repeated.',
+    help='A feature that is on for its mail, as "smtpeter features" lists them, or tags=ONE,TWO, which its mail '
+    "then has. May be repeated.",
 )
 _name_option = click.option("--name", default="", help="What it is for, in your own words.")
 

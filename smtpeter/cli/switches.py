@@ -1,4 +1,4 @@
-"""The features that ``--enable`` and ``--disable`` name, by any of their names."""
+"""What ``--enable`` and ``--disable`` name: features, by any of their names, and tags."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from smtpeter.cli.installation import Installation
 from smtpeter.errors import NotPossible
-from smtpeter.features.options import OptionTable, read_value
-from smtpeter.model.feature import Option, OptionKind, option_key
+from smtpeter.features.options import OptionTable, find_default, read_default
+from smtpeter.model.feature import CORE_OPTIONS, Option, OptionKind, option_key
 
 
 def feature_options(entries: Iterable[str], installation: Installation) -> tuple[tuple[str, str], ...]:
@@ -22,7 +22,7 @@ def feature_options(entries: Iterable[str], installation: Installation) -> tuple
         if option.kind is OptionKind.TEXT and not equals:
             raise NotPossible(f"{option.name} is given as {option.name}=VALUE")
         try:
-            options[option.name] = read_value(option, text if equals else "true")
+            options[option.name] = read_default(option, text if equals else "true")
         except ValueError as error:
             raise NotPossible(f"{option.name}: {error}") from None
     return tuple(options.items())
@@ -37,19 +37,27 @@ def without_features(
     """
     kept = dict(options)
     for name in names:
-        if kept.pop(option_key(name), None) is None:
+        known = CORE_OPTIONS.get(option_key(name), option_key(name))
+        if kept.pop(known, None) is None and known not in CORE_OPTIONS:
             kept.pop(_find(name, installation).name, None)
     return kept
 
 
 def features_of(options: Iterable[tuple[str, str]]) -> list[str]:
     """The names of the features that these options switch on, with the value of those that are more than a switch."""
-    return [name if value == "true" else f"{name}={value}" for name, value in options if value != "false"]
+    return [
+        name if value == "true" and name not in CORE_OPTIONS else f"{name}={value}"
+        for name, value in options
+        if value != "false" or name in CORE_OPTIONS
+    ]
 
 
 def _find(name: str, installation: Installation) -> Option:
     table = installation.features.options
-    option = table.find(name)
+    try:
+        option = find_default(table, name)
+    except ValueError as error:
+        raise NotPossible(f"{CORE_OPTIONS[option_key(name)]}: {error}") from None
     if option is None:
         disabled = installation.features.disabled
         if OptionTable(each for feature in disabled for each in feature.plugin.options).find(name) is not None:

@@ -13,7 +13,7 @@ from zope.interface import Interface, implementer
 from smtpeter.errors import ConfigError
 from smtpeter.features.discovery import CatalogError, discover, one_line
 from smtpeter.features.faults import faults_of_feature, faults_of_plugin
-from smtpeter.features.options import OptionTable, read_value
+from smtpeter.features.options import OptionTable, find_default, read_default, read_value
 from smtpeter.features.order import Cycle, running_order
 from smtpeter.interfaces import (
     ICheckingFeature,
@@ -86,6 +86,13 @@ class Catalog:
         if option is None:
             raise ValueError("there is no such option")
         return read_value(option, text)
+
+    def read_default(self, name: str, text: str) -> str:
+        """See :meth:`smtpeter.interfaces.IFeatureCatalog.read_default`."""
+        option = find_default(self.options, name)
+        if option is None:
+            raise ValueError("there is no such option")
+        return read_default(option, text)
 
     def known(self, options: Iterable[tuple[str, str]]) -> dict[str, str]:
         """See :meth:`smtpeter.interfaces.IFeatureCatalog.known`."""

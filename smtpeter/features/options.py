@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from smtpeter.model.feature import Option, OptionKind, option_key
+from smtpeter.model.feature import CORE_OPTIONS, Option, OptionKind, option_key
+from smtpeter.model.tags import read_tags
 
 TEXT_LIMIT = 1000
 """Characters of an option that is a text."""
 
 _SWITCH_VALUES = dict.fromkeys(("true", "1", "yes", "on"), "true") | dict.fromkeys(("false", "0", "no", "off"), "false")
+_NO_DEFAULTS = {
+    "maxdelivertime": "a point in time cannot be a default: give it with each message",
+    "send_at": "a point in time cannot be a default: give it with each message",
+    "idempotency_key": "a key cannot be a default: give it with each message",
+}
 
 
 class OptionTable:
@@ -40,3 +46,31 @@ def read_value(option: Option, text: str) -> str:
     if len(text) > TEXT_LIMIT or not text.isprintable():
         raise ValueError(f"write one line of at most {TEXT_LIMIT} characters")
     return text
+
+
+def find_default(options: OptionTable, name: str) -> Option | None:
+    """The option with this name that can be a login's or token's default: a feature's or the core's.
+
+    :raises ValueError: where it is one that cannot; its text tells why.
+    """
+    core = CORE_OPTIONS.get(option_key(name))
+    if core is None:
+        return options.find(name)
+    if core in _NO_DEFAULTS:
+        raise ValueError(_NO_DEFAULTS[core])
+    return Option(core, "", OptionKind.TEXT)
+
+
+def read_default(option: Option, text: str) -> str:
+    """The same as :func:`read_value` of what :func:`find_default` has found."""
+    if option.name == "tags":
+        tags = read_tags(text)
+        if not tags:
+            raise ValueError("write at least one tag")
+        return ",".join(tags)
+    if option.name == "images":
+        value = text.strip().lower()
+        if value != "default":
+            raise ValueError("only default is possible here")
+        return value
+    return read_value(option, text)

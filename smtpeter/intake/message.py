@@ -165,9 +165,11 @@ class IncomingMessage:
         header = read_header(block)
         if header.received > self._policy.received_fields:
             raise Refusal(554, "5.4.6", "Too many hops: the message seems to go in a circle")
-        if header.controls or self._request:
+        defaults = self._submitter.options
+        if header.controls or self._request or defaults:
             features = self._policy.features
-            self._asked = read_asked(header.controls, self._request, self._now, features.catalog if features else None)
+            catalog = features.catalog if features else None
+            self._asked = read_asked(header.controls, self._request, self._now, catalog, defaults)
             if self._asked.key is not None and self._idempotency is None:
                 self._idempotency = Idempotency(self._asked.key, None)
         return header

@@ -15,11 +15,10 @@ from smtpeter.errors import Refusal
 from smtpeter.interfaces import IFeatureCatalog
 from smtpeter.mime.words import decode_field
 from smtpeter.model.feature import CORE_OPTIONS, option_key
+from smtpeter.model.tags import read_tags
 
-_TAG = re.compile(r"[^\s;,]{1,200}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 _KEY = re.compile(r"[ -~]{1,255}")
-TAGS_LIMIT = 100
 LONGEST_WAIT = 366 * 86400.0
 """So many seconds ahead may a message be submitted."""
 _VALUE_LIMIT = 1001
@@ -51,23 +50,28 @@ NOTHING_ASKED = Asked()
 
 
 def read_asked(
-    controls: Iterable[tuple[str, bytes]], request: Mapping[str, str], now: float, features: IFeatureCatalog | None
+    controls: Iterable[tuple[str, bytes]],
+    request: Mapping[str, str],
+    now: float,
+    features: IFeatureCatalog | None,
+    defaults: Iterable[tuple[str, str]] = (),
 ) -> Asked:
     """Read the options of core and features; unknown ones are ignored.
 
     ``controls`` are the fields of the message, ``request`` is what its request asks for, by any of their names: of
-    several values of one option the last one counts, and the message's before the request's.
+    several values of one option the last one counts, and the message's before the request's.  ``defaults`` are those of
+    the login or token: of them only the tags are asked for here, where nobody else names any.
 
     :raises Refusal: 554 5.6.0, naming the option as it was written, where its value cannot be read.
     """
     tags: tuple[str, ...] = ()
     due = expires = key = None
     asked: dict[str, str] = {}
-    written = _written(controls, request, features)
+    written = _written(controls, request, features, defaults)
     for option, (field, text) in written.items():
         try:
             if option == "tags":
-                tags = _read_tags(text)
+                tags = read_tags(text)
             elif option == "maxdelivertime":
                 expires = _read_time(text)
                 if expires <= now:
@@ -92,11 +96,14 @@ def read_asked(
 
 
 def _written(
-    controls: Iterable[tuple[str, bytes]], request: Mapping[str, str], features: IFeatureCatalog | None
+    controls: Iterable[tuple[str, bytes]],
+    request: Mapping[str, str],
+    features: IFeatureCatalog | None,
+    defaults: Iterable[tuple[str, str]],
 ) -> dict[str, tuple[str, str]]:
     """What counts of each option that somebody knows, by its canonical name: the field, as it was written, and the
     text in it."""
-    written: dict[str, tuple[str, str]] = {}
+    written = {name: (name, text) for name, text in defaults if name == "tags"}
     for name, text in request.items():
         option = _canonical(name, features)
         if option and option != "idempotency_key":
@@ -114,16 +121,6 @@ def _written(
 def _canonical(name: str, features: IFeatureCatalog | None) -> str | None:
     core = CORE_OPTIONS.get(option_key(name))
     return core if core is not None or features is None else features.canonical(name)
-
-
-def _read_tags(text: str) -> tuple[str, ...]:
-    tags = [tag for tag in (part.strip() for part in text.split(",")) if tag]
-    if len(tags) > TAGS_LIMIT:
-        raise ValueError(f"at most {TAGS_LIMIT} tags")
-    for tag in tags:
-        if _TAG.fullmatch(tag) is None or not tag.isprintable():
-            raise ValueError("separate tags by commas; a tag has no white space and no semicolon")
-    return tuple(dict.fromkeys(tags))
 
 
 def _read_time(text: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -18,9 +18,9 @@ from smtpeter.intake.features import NO_OPTIONS
 from smtpeter.intake.gate import Gate
 from smtpeter.intake.heading import HeaderRoom
 from smtpeter.intake.message import IncomingMessage, MessagePolicy
-from smtpeter.interfaces import IClock, IContentStore, IMessageIntake, ISubmissionIntake, ISubmitter
+from smtpeter.interfaces import IClock, IContentStore, IMessageIntake, IQueueStore, ISubmissionIntake, ISubmitter
 from smtpeter.mime.trace import Origin
-from smtpeter.model.envelope import Envelope
+from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.feature import MessageSummary, Options
 from smtpeter.model.ids import ENTROPY_BYTES, make_submission_id, recipient_id
 from smtpeter.model.submission import Content, Idempotency, Submission, Taken, WholeMessage
@@ -49,6 +49,7 @@ class WholeIntake:
         self,
         *,
         intake: ISubmissionIntake,
+        queue: IQueueStore,
         content: IContentStore,
         gate: Gate,
         clock: IClock,
@@ -58,6 +59,7 @@ class WholeIntake:
         header_room: HeaderRoom,
     ) -> None:
         self._intake = intake
+        self._queue = queue
         self._content = content
         self._gate = gate
         self._clock = clock
@@ -82,7 +84,9 @@ class WholeIntake:
 
     async def _take(self, message: WholeMessage, submitter: ISubmitter) -> Taken:
         try:
-            await self._admit(submitter, len(message.envelope.recipients))
+            before = await self._admit(submitter, message.envelope.recipients, message.idempotency)
+            if before is not None:
+                return before
             incoming = self._begin(message, submitter)
             submission = await self._receive(message, incoming)
         except Refusal as refusal:
@@ -101,7 +105,9 @@ class WholeIntake:
     ) -> Taken:
         everyone, wanted = enumerate(submission.envelope.recipients, 1), frozenset(numbers)
         recipients = tuple(recipient for number, recipient in everyone if number in wanted)
-        await self._admit(submitter, len(recipients))
+        before = await self._admit(submitter, recipients, idempotency)
+        if before is not None:
+            return before
         now = self._clock.time()
         repeated = submission._replace(
             id=_new_id(now),
@@ -126,21 +132,32 @@ class WholeIntake:
         repeated = repeated._replace(content=content, options=tuple(sorted(options.items())), prepare=prepare)
         return await self._submit(repeated, spool.abort)
 
-    async def _admit(self, submitter: ISubmitter, recipients: int) -> None:
-        """Whether mail is accepted now, from this submitter, for so many recipients.
+    async def _admit(
+        self, submitter: ISubmitter, recipients: Sequence[Recipient], idempotency: Idempotency | None
+    ) -> Taken | None:
+        """Whether mail is accepted now, from this submitter, for so many recipients; or what became of the request when
+        it was made before.
 
-        :raises Refusal: where it is not.
+        What was taken is not judged again: it might be refused by now, and who is told so believes that it never went.
+
+        :raises Refusal: where it is not accepted.
         """
-        if self._gate.refusal is not None:
-            raise Refusal(*self._gate.refusal)
         check = submitter.check()
         if check is not None:
             await check
+        if idempotency is not None and idempotency.digest is not None:
+            account, now = submitter.account.number, self._clock.time()
+            before: Taken | None = await self._queue.taken(account, idempotency, recipients, now)
+            if before is not None:
+                return before
+        if self._gate.refusal is not None:
+            raise Refusal(*self._gate.refusal)
         if not recipients:
             raise Refusal(554, "5.5.1", "A message needs at least one recipient")
-        if recipients > self._limits.recipients:
+        if len(recipients) > self._limits.recipients:
             limit = self._limits.recipients
             raise Refusal(554, "5.5.3", f"A message has at most {limit} recipients: send to the others in another")
+        return None
 
     def _begin(self, message: WholeMessage, submitter: ISubmitter) -> IncomingMessage:
         now = self._clock.time()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 from twisted.internet.interfaces import ISSLTransport
-from twisted.web.http import FORBIDDEN, NO_BODY_CODES, NOT_FOUND, SERVICE_UNAVAILABLE
+from twisted.web.http import FORBIDDEN, NO_BODY_CODES, NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -85,6 +85,13 @@ class _Page(Resource):
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         return _NotFound()
+
+    def render(self, request: Request) -> Any:
+        if request.method not in (b"GET", b"HEAD"):
+            # Twisted's own answer would repeat the URL, which may have a token in it.
+            request.setHeader(b"allow", b"GET, HEAD")
+            return _plain(request, NOT_ALLOWED, "This page has GET and HEAD only")
+        return super().render(request)
 
 
 class _Health(_Page):

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from smtpeter.errors import IdempotencyConflict
 from smtpeter.model.delivery import RecipientState
+from smtpeter.model.envelope import Recipient
 from smtpeter.model.listing import Filter, Verb
 from smtpeter.model.submission import Idempotency, Submission, Taken
 from tests.contract.engines import Engine, claim, make, settle
@@ -151,6 +152,44 @@ def test_content_that_is_not_needed_is_removed(engine: Engine) -> None:
     assert len(queued(engine)) == 2
 
 
+# --- what was taken, asked beforehand ---
+
+
+def ask(engine: Engine, submission: Submission) -> Taken | None:
+    assert submission.idempotency is not None
+    asked = engine.store.queue.taken(1, submission.idempotency, submission.envelope.recipients, engine.clock.now)
+    return engine.wait(asked)
+
+
+def test_what_was_taken_under_a_key_can_be_asked(engine: Engine) -> None:
+    first = request(engine, "a@example.net", "b@example.org")
+    assert ask(engine, first) is None
+    assert ask(engine, first) is None  # to ask leaves nothing behind
+    told = take(engine, first)
+    assert not told.again
+    again = request(engine, "a@example.net", "b@example.org")
+    assert ask(engine, again) == told._replace(again=True) == take(engine, again)
+    assert ask(engine, request(engine, key="other")) is None
+    assert engine.wait(engine.store.queue.taken(2, Idempotency("k", b"d"), (), engine.clock.now)) is None
+
+
+def test_another_request_under_the_key_that_is_asked_for_is_a_conflict(engine: Engine) -> None:
+    take(engine, request(engine))
+    with pytest.raises(IdempotencyConflict):
+        ask(engine, request(engine, digest=b"other"))
+
+
+def test_a_key_that_is_asked_for_is_forgotten_after_a_day(engine: Engine) -> None:
+    first = request(engine)
+    take(engine, first)
+    engine.clock.now += DAY - 1
+    told = ask(engine, first)
+    assert told is not None
+    assert told.id == first.id
+    engine.clock.now += 1
+    assert ask(engine, request(engine, digest=b"other")) is None
+
+
 # --- each recipient for itself ---
 
 
@@ -159,12 +198,12 @@ def test_recipients_that_were_taken_are_left_out(engine: Engine) -> None:
     assert take(engine, first) == Taken(
         first.id, ((f"{first.id}-1", "a@example.net"), (f"{first.id}-2", "b@example.net"))
     )
-    second = request(engine, "c@example.net", "B@Example.NET", "d@example.net", digest=None)
+    second = request(engine, "c@example.net", "b@Example.NET", "d@example.net", digest=None)
     assert take(engine, second) == Taken(
         second.id,
         (
             (f"{second.id}-1", "c@example.net"),
-            (f"{first.id}-2", "B@Example.NET"),
+            (f"{first.id}-2", "b@Example.NET"),
             (f"{second.id}-2", "d@example.net"),
         ),
     )
@@ -193,9 +232,30 @@ def test_only_one_new_recipient_has_the_id_of_its_submission(engine: Engine) -> 
 
 
 def test_a_recipient_that_is_named_twice_is_taken_once(engine: Engine) -> None:
-    taken = request(engine, "a@example.net", "A@example.net", "ä@example.net", "Ä@example.net", digest=None)
-    assert [id[-1] for id, _ in take(engine, taken).recipients] == ["1", "1", "2", "3"]
-    assert [address for _, address in queued(engine)] == ["a@example.net", "ä@example.net", "Ä@example.net"]
+    taken = request(engine, "a@example.net", "a@EXAMPLE.net", "b@example.net", "a@example.net", digest=None)
+    assert [id[-1] for id, _ in take(engine, taken).recipients] == ["1", "1", "2", "1"]
+    assert [address for _, address in queued(engine)] == ["a@example.net", "b@example.net"]
+
+
+def test_local_parts_differ_by_their_case(engine: Engine) -> None:
+    """RFC 5321 section 2.4: whoever took them for the same would lose mail."""
+    addresses = ("joe@example.net", "Joe@example.net", "ä@example.net", "Ä@example.net", '"a@b"@example.net')
+    first = request(engine, *addresses[1:], digest=None)
+    assert not take(engine, first).again
+    second = request(engine, *addresses, digest=None)
+    assert take(engine, second).recipients[0] == (second.id, "joe@example.net")
+    assert sorted(address for _, address in queued(engine)) == sorted(addresses)
+
+
+def test_a_domain_is_the_same_however_it_is_written(engine: Engine) -> None:
+    def to(address: str) -> Submission:
+        submission = request(engine, digest=None)
+        recipients = (Recipient(address, "xn--bcher-kva.example"),)
+        return submission._replace(envelope=submission.envelope._replace(recipients=recipients))
+
+    first = to("joe@bücher.example")
+    assert take(engine, first).id == first.id
+    assert take(engine, to("joe@XN--Bcher-kva.example")).id == first.id
 
 
 def test_the_two_forms_share_no_keys(engine: Engine) -> None:

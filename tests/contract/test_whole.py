@@ -10,13 +10,14 @@ import pytest
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
-from smtpeter.errors import IdempotencyConflict
+from smtpeter.errors import IdempotencyConflict, Refusal
 from smtpeter.intake.heading import HeaderRoom
 from smtpeter.intake.message import MessagePolicy
 from smtpeter.intake.submit import Intake
 from smtpeter.intake.whole import WholeIntake, WholeLimits
 from smtpeter.model.account import AccountState
 from smtpeter.model.envelope import Envelope, Recipient
+from smtpeter.model.event import format_time
 from smtpeter.model.submission import Idempotency, Taken, WholeMessage
 from tests.contract.engines import SMALL, START, Engine
 from tests.fakes.intake import FakeMetrics, FakeSubmitter
@@ -48,6 +49,7 @@ class Door:
         self.woken: list[set[str]] = []
         self.whole = WholeIntake(
             intake=Intake(engine.store.queue, lambda domains: self.woken.append(set(domains)), FakeMetrics()),
+            queue=engine.store.queue,
             content=engine.store.content,
             gate=Gate(),  # type: ignore[arg-type]
             clock=engine.clock,
@@ -57,8 +59,8 @@ class Door:
             header_room=HeaderRoom(),
         )
 
-    def take(self, body: bytes, key: Idempotency | None = None) -> Taken:
-        message = WholeMessage(ENVELOPE, [HEADER, body], {}, "192.0.2.1", key)
+    def take(self, body: bytes, key: Idempotency | None = None, **options: str) -> Taken:
+        message = WholeMessage(ENVELOPE, [HEADER, body], options, "192.0.2.1", key)
         return self.engine.wait(self.whole.take(message, self.submitter))
 
     def content_of(self, id: str) -> bytes:
@@ -110,6 +112,16 @@ def test_a_request_that_is_made_again_is_answered_as_the_first_time_and_leaves_n
         door.take(body + b"more\r\n", Idempotency("k", b"other"))
     assert door.woken == [{"y.test"}]
     door.wait_until_files_are(1 if len(body) > SMALL else 0)
+
+
+def test_a_request_that_came_too_late_the_second_time_was_taken_all_the_same(door: Door) -> None:
+    key, last = Idempotency("k", b"digest"), format_time(door.engine.clock.now + 4)
+    first = door.take(b"hello\r\n", key, maxdelivertime=last)
+    door.engine.clock.now += 5
+    assert door.take(b"hello\r\n", key, maxdelivertime=last) == first._replace(again=True)
+    for other in (None, Idempotency("other", b"digest")):
+        with pytest.raises(Refusal, match="this time is over"):
+            door.take(b"hello\r\n", other, maxdelivertime=last)
 
 
 def test_content_that_is_gone_cannot_be_taken_again(door: Door) -> None:

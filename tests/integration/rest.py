@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 JSON = "application/json"
 
+ELSEWHERE = 200 * 1024
+"""Octets of a body that stays in memory, and is read by another process; its content is a file."""
+
 
 class Answer(NamedTuple):
     """What came back."""

@@ -80,3 +80,20 @@ def test_a_key_that_cannot_be_is_refused_with_the_fields_name(gateway):
         client.sendmail(SENDER, ["b@unfit.example"], message(b"x" * 256))
     assert caught.value.smtp_code == 554 and b"X-SMTPeter-Idempotency-Key" in caught.value.smtp_error
     assert rows(gateway, "unfit.example") == []
+
+
+def test_local_parts_that_differ_by_their_case_are_two_recipients(gateway):
+    """RFC 5321 section 2.4; domains are the same in any case."""
+    with gateway.connect(gateway.login) as client:
+        first = send(client, SENDER, ["Joe@case.example", "joe@case.example", "joe@CASE.example"], message(b"case"))
+    assert rows(gateway, "case.example") == [("Joe@case.example", f"{first}-1"), ("joe@case.example", f"{first}-2")]
+
+
+def test_a_login_that_tags_all_its_mail(gateway):
+    account = gateway.json("login", "list")[0]["account"]
+    login = gateway.json("login", "add", "--account", account, "--enable", "tags=shop, autumn")
+    with gateway.connect((login["username"], login["password"])) as client:
+        send(client, SENDER, ["b@tagged.example"], message(b"tagged"))
+        send(client, SENDER, ["c@tagged.example"], b"X-SMTPeter-Tags: other\r\n" + message(b"tagged"))
+    tagged = {row["recipient"]: row["tags"] for row in gateway.json("message", "list", "--domain", "tagged.example")}
+    assert tagged == {"b@tagged.example": ["shop", "autumn"], "c@tagged.example": ["other"]}

@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from smtpeter.web.rest.send import IN_HERE
 from smtpeter.web.uploads import IN_MEMORY
 from tests.integration.gateway import wait_for
-from tests.integration.rest import Caller, content_files, uploads
+from tests.integration.rest import ELSEWHERE, Caller, content_files, uploads
 
 AT_ONCE = 50
-SIZES = {"small": 10, "another_process": IN_HERE + 1, "a_file": IN_MEMORY + 1}
+SIZES = {"small": 10, "another_process": ELSEWHERE, "a_file": IN_MEMORY + 1}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 CREATE TABLE idempotency (
     account    INTEGER NOT NULL,
     key        BLOB NOT NULL,                -- SHA-256 of it: a client may make it long
-    address    TEXT NOT NULL,                -- of one recipient, without case; empty: the whole request
+    address    TEXT NOT NULL,                -- of one recipient, with the domain as mail goes by it; empty: the whole request
     digest     BLOB,                         -- of the whole request, else NULL
     submission TEXT NOT NULL,                -- what was taken
     number     INTEGER NOT NULL,             -- the recipient's; of a whole request 0

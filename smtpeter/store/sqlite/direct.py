@@ -42,6 +42,10 @@ class DirectExecutor:
         except Exception as error:
             return fail(translate(error))
 
+    def scan(self, operation: Operation) -> Deferred[Any]:
+        """See :class:`smtpeter.interfaces.IExecutor`."""
+        return self.read(operation)
+
     def call(self, function: Callable[[], Any]) -> Deferred[Any]:
         """Run what works on files."""
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from smtpeter.errors import IdempotencyConflict
 from smtpeter.model.envelope import Recipient
 from smtpeter.model.ids import recipient_id
-from smtpeter.model.submission import Submission, Taken
+from smtpeter.model.submission import Idempotency, Submission, Taken
 from smtpeter.store.sqlite.rows import milliseconds
 
 KEPT = 86400.0
@@ -49,10 +50,19 @@ class Keys:
             raise ValueError(f"{submission.id} has no key")
         key, digest = submission.idempotency
         account = submission.account or 0
-        hashed = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
         if digest is not None:
-            return self._admit_whole((account, hashed, ""), digest, submission)
-        return self._admit_each(account, hashed, submission)
+            return self._admit_whole((account, _hashed(key), ""), digest, submission)
+        return self._admit_each(account, _hashed(key), submission)
+
+    def taken(
+        self, account: int | None, idempotency: Idempotency, recipients: Sequence[Recipient], now: float
+    ) -> Taken | None:
+        """See :meth:`smtpeter.interfaces.IQueueStore.taken`."""
+        key, digest = idempotency
+        if digest is None:
+            raise ValueError("only a request as a whole is known before it is read")
+        known = self._find((account or 0, _hashed(key), ""), milliseconds(now))
+        return None if known is None else _told_again(known, digest, recipients)
 
     def write(self) -> None:
         """Keep what was added."""
@@ -65,14 +75,15 @@ class Keys:
         known = self._find(place, time)
         if known is None:
             self._added[place] = _Known(digest, submission.id, 0, count), time
-            return submission, _taken(submission, submission.id)
-        if known.digest != digest:
-            return None, IdempotencyConflict(f"another request than {known.submission} was made under this key")
-        return None, _taken(submission, known.submission, again=True)
+            return submission, _told(submission.id, submission.envelope.recipients)
+        try:
+            return None, _told_again(known, digest, submission.envelope.recipients)
+        except IdempotencyConflict as conflict:
+            return None, conflict
 
     def _admit_each(self, account: int, key: bytes, submission: Submission) -> tuple[Submission | None, Taken]:
         time, recipients = milliseconds(submission.time), submission.envelope.recipients
-        places: list[_Place] = [(account, key, _fold(recipient.address)) for recipient in recipients]
+        places: list[_Place] = [(account, key, _fold(recipient)) for recipient in recipients]
         all_known: dict[_Place, _Known] = {}
         new: dict[_Place, Recipient] = {}
         for place, recipient in zip(places, recipients, strict=True):
@@ -108,19 +119,25 @@ def forget_keys(connection: sqlite3.Connection, before: int, limit: int) -> int:
     return len(old)
 
 
-def _taken(submission: Submission, id: str, *, again: bool = False) -> Taken:
-    """What is told of a whole request: where it was made before, its recipients were the same, in the same order."""
-    recipients = submission.envelope.recipients
-    return Taken(
-        id,
-        tuple(
-            (recipient_id(id, number, len(recipients)), recipient.address)
-            for number, recipient in enumerate(recipients, 1)
-        ),
-        again,
-    )
+def _told(id: str, recipients: Sequence[Recipient], *, again: bool = False) -> Taken:
+    """What is told of a whole request."""
+    count = len(recipients)
+    told = ((recipient_id(id, number, count), recipient.address) for number, recipient in enumerate(recipients, 1))
+    return Taken(id, tuple(told), again)
 
 
-def _fold(address: str) -> str:
-    """An address as SQL's ``lower`` has it: only ASCII has no case."""
-    return address.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+def _told_again(known: _Known, digest: bytes, recipients: Sequence[Recipient]) -> Taken:
+    """What is told of a whole request that was made before: its recipients were the same, in the same order."""
+    if known.digest != digest:
+        raise IdempotencyConflict(f"another request than {known.submission} was made under this key")
+    return _told(known.submission, recipients, again=True)
+
+
+def _hashed(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _fold(recipient: Recipient) -> str:
+    """What two recipients have in common who are the same: the local part, octet for octet, and the domain, however
+    it is written (RFC 5321 section 2.4)."""
+    return f"{recipient.address.rpartition('@')[0]}@{recipient.domain}"

@@ -150,7 +150,8 @@ class EventJournal:
             found, following = records.read_records(connection, filter, after, limit)
             return render(found), following
 
-        return self._executor.read(read)
+        run = self._executor.scan if filter.submission is None else self._executor.read
+        return run(read)
 
     def last(self) -> Deferred[int]:
         """See the interface."""
@@ -165,7 +166,7 @@ class EventJournal:
         after: int | None = 0
         while after is not None:
             look = partial(records.look_for_kinds, account=account, since=since, until=until, seen=seen, after=after)
-            found, after = await self._executor.read(look)
+            found, after = await self._executor.scan(look)
             seen |= found
         return seen
 

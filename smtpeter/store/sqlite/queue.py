@@ -15,14 +15,15 @@ from zope.interface import implementer
 from smtpeter.errors import IdempotencyConflict, StoreDamaged
 from smtpeter.interfaces import IClock, IExecutor, IQueueStore
 from smtpeter.model.delivery import Job, SettledJob
+from smtpeter.model.envelope import Recipient
 from smtpeter.model.feature import PlacedSlot, Prepared, Unprepared
 from smtpeter.model.listing import Filter, MessageRow, Verb
-from smtpeter.model.submission import Content, Submission, Taken
+from smtpeter.model.submission import Content, Idempotency, Submission, Taken
 from smtpeter.store.content import ContentStore
 from smtpeter.store.sqlite import claim, destinations, listing, preparing, retention, setback
 from smtpeter.store.sqlite.detour import Detour
 from smtpeter.store.sqlite.enqueue import Answer, Enqueue, read_submission
-from smtpeter.store.sqlite.idempotency import KEPT
+from smtpeter.store.sqlite.idempotency import KEPT, Keys
 from smtpeter.store.sqlite.rows import milliseconds
 from smtpeter.store.sqlite.settle import Settle
 
@@ -85,6 +86,12 @@ class QueueStore:
     def _discard(self, submission: Submission) -> None:
         if submission.content.file is not None:
             self._content.discard(submission.content.file)
+
+    def taken(
+        self, account: int | None, idempotency: Idempotency, recipients: Sequence[Recipient], now: float
+    ) -> Deferred[Taken | None]:
+        """See the interface."""
+        return self._executor.read(lambda connection: Keys(connection).taken(account, idempotency, recipients, now))
 
     def recover(self) -> Deferred[int]:
         """See the interface."""
@@ -211,12 +218,13 @@ class QueueStore:
         self, filter: Filter, limit: int, before: tuple[str, int] | None = None
     ) -> Deferred[Sequence[MessageRow]]:
         """See the interface."""
-        return self._executor.read(lambda connection: listing.select(connection, filter, limit, before))
+        run = self._executor.scan if filter.submission is None else self._executor.read
+        return run(lambda connection: listing.select(connection, filter, limit, before))
 
     def count(self, filter: Filter, verb: Verb) -> Deferred[int]:
         """See the interface."""
         now = self._clock.time()
-        return self._executor.read(lambda connection: listing.count(connection, filter, verb, now))
+        return self._executor.scan(lambda connection: listing.count(connection, filter, verb, now))
 
     def apply(self, filter: Filter, verb: Verb, now: float, limit: int) -> Deferred[int]:
         """See the interface."""

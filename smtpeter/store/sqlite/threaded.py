@@ -1,4 +1,4 @@
-"""The store in the server: one thread that writes, some that read, none of them the reactor's."""
+"""The store in the server: one thread that writes, some that read, one of them what is long; none is the reactor's."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ class ThreadedExecutor:
         self._gathered: list[Waiting] = []
         self._writes: SimpleQueue[list[Waiting] | None] = SimpleQueue()
         self._reads: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._scans: SimpleQueue[Waiting | None] = SimpleQueue()
         self._files: SimpleQueue[tuple[Callable[[], Any], Deferred[Any]] | None] = SimpleQueue()
         self._connect_reader = connect_reader
         self._writer = Writer(connect_writer)
@@ -64,7 +65,8 @@ class ThreadedExecutor:
         self._closing = Event()
         self._told = Event()
         self._told.set()
-        self._readers = [_start(self._read_loop, f"store reader {number}") for number in range(READERS)]
+        self._readers = [_start(self._read_loop, f"store reader {number}", self._reads) for number in range(READERS)]
+        self._scanner = _start(self._read_loop, "store scanner", self._scans)
         self._file_threads = [_start(self._file_loop, f"store files {number}") for number in range(FILE_THREADS)]
         self._write_thread = _start(self._write_loop, "store writer")
 
@@ -87,6 +89,12 @@ class ThreadedExecutor:
         """See :class:`smtpeter.interfaces.IExecutor`."""
         deferred: Deferred[Any] = Deferred()
         self._reads.put((operation, deferred))
+        return deferred
+
+    def scan(self, operation: Operation) -> Deferred[Any]:
+        """See :class:`smtpeter.interfaces.IExecutor`."""
+        deferred: Deferred[Any] = Deferred()
+        self._scans.put((operation, deferred))
         return deferred
 
     def call(self, function: Callable[[], Any]) -> Deferred[Any]:
@@ -113,7 +121,8 @@ class ThreadedExecutor:
             self._writes.put(None)
             for _ in self._readers:
                 self._reads.put(None)
-            for thread in (self._write_thread, *self._readers):
+            self._scans.put(None)
+            for thread in (self._write_thread, *self._readers, self._scanner):
                 thread.join()
             self._checkpointer.close()
             self._writer.close()
@@ -151,9 +160,9 @@ class ThreadedExecutor:
             if self._checkpointer.committed():
                 self._writer.checkpoint()
 
-    def _read_loop(self) -> None:
+    def _read_loop(self, reads: SimpleQueue[Waiting | None]) -> None:
         connection: sqlite3.Connection | None = None
-        while (waiting := self._reads.get()) is not None:
+        while (waiting := reads.get()) is not None:
             try:
                 if connection is None:
                     connection = self._connect_reader()
@@ -192,13 +201,13 @@ class ThreadedExecutor:
             self._on_trouble(error)
 
 
-def _start(function: Callable[[], None], name: str) -> Thread:
-    thread = Thread(target=_run, args=(function,), name=name, daemon=True)
+def _start(function: Callable[..., None], name: str, *arguments: Any) -> Thread:
+    thread = Thread(target=_run, args=(function, *arguments), name=name, daemon=True)
     thread.start()
     return thread
 
 
-def _run(function: Callable[[], None]) -> None:
+def _run(function: Callable[..., None], *arguments: Any) -> None:
     """Do not push the reactor aside each time that something is to be done: on one core it has Python's lock just then.
 
     So a thread would wake up only to wait for it, three times for a message; without that a message costs a fifth less
@@ -207,4 +216,4 @@ def _run(function: Callable[[], None]) -> None:
     # Not every system has this, and a sandbox may forbid it.
     with suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    function()
+    function(*arguments)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, field_va
 from smtpeter.interfaces import IAccountStore, IFeatureCatalog, ISecretMaker
 from smtpeter.model.account import USUAL_SCOPES, Credential, CredentialKind, Scope
 from smtpeter.model.event import format_time
+from smtpeter.model.feature import CORE_OPTIONS, option_key
 from smtpeter.web.rest.people import STRICT, check_name, is_admin, owner_of
 from smtpeter.web.rest.routes import Answer, Route
 from smtpeter.web.rest.values import ApiError, Call, Response, json_response
@@ -19,20 +20,30 @@ _SHOWN: Mapping[str, bool] = {"true": True, "false": False}
 _TEXT = {"type": "string"}
 _TIME = {"type": ["string", "null"], "description": "UTC"}
 _SCOPE = {"type": "string", "enum": list(map(str, Scope))}
-_ON = "Features that are on for all its mail unless the message says otherwise, by name: true, false or a text"
+_ON = (
+    "Features that are on for all its mail unless the message says otherwise, by name: true, false or a text; and "
+    "`tags`, words with commas between or a list of them, that all its mail has which names none itself"
+)
 _FOR = "What it may be used for. `manage`: logins and tokens with any of these, so whoever has it has them all"
 
 
-def read_options(value: Any) -> dict[str, bool | str]:
+Given = bool | str | list[str]
+
+
+def read_options(value: Any) -> dict[str, Given]:
     """Options as they are given.  An empty list or text is none of them: PHP and forms have no other empty object.
 
     :raises ValueError: where it is something else.
     """
     if value in ([], ""):
         return {}
-    if not isinstance(value, dict) or not all(isinstance(each, (bool, str)) for each in value.values()):
+    if not isinstance(value, dict) or not all(_is_given(each) for each in value.values()):
         raise ValueError("must be an object: features by name, each true, false or a text")
     return value
+
+
+def _is_given(value: Any) -> bool:
+    return isinstance(value, (bool, str)) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
 def read_list(value: Any) -> Any:
@@ -41,7 +52,8 @@ def read_list(value: Any) -> Any:
 
 
 _OPTIONS = {"type": "object", "additionalProperties": {"type": ["boolean", "string"]}}
-Options = Annotated[dict[str, bool | str], BeforeValidator(read_options), WithJsonSchema(_OPTIONS)]
+_GIVEN = {"type": "object", "additionalProperties": {"type": ["boolean", "string", "array"], "items": _TEXT}}
+Options = Annotated[dict[str, Given], BeforeValidator(read_options), WithJsonSchema(_GIVEN)]
 Scopes = Annotated[list[Scope], BeforeValidator(read_list), Field(min_length=1)]
 
 
@@ -95,7 +107,9 @@ def describe_credential(credential: Credential) -> dict[str, Any]:
         "username" if credential.kind is CredentialKind.LOGIN else "id": credential.public,
         "account": credential.account.email,
         "name": credential.name,
-        "options": {name: _SHOWN.get(value, value) for name, value in credential.options},
+        "options": {
+            name: value if name in CORE_OPTIONS else _SHOWN.get(value, value) for name, value in credential.options
+        },
         "created": format_time(credential.created),
         "used": None if credential.used is None else format_time(credential.used),
         "revoked": None if credential.revoked is None else format_time(credential.revoked),
@@ -179,20 +193,36 @@ class Credentials:
             raise ApiError(404, f"There is no such {self._kind}, or it was revoked")
         return found
 
-    def _options(self, given: Mapping[str, bool | str]) -> tuple[tuple[str, str], ...]:
+    def _options(self, given: Mapping[str, Given]) -> tuple[tuple[str, str], ...]:
         options: dict[str, str] = {}
         for name, value in given.items():
-            canonical = self._catalog.canonical(name)
+            canonical = CORE_OPTIONS.get(option_key(name)) or self._catalog.canonical(name)
             if canonical is None:
                 known = ", ".join(option.name for option in self._catalog.options)
                 raise ApiError(400, f"options: there is no such feature here (there are: {known})")
             if canonical in options:
                 raise ApiError(400, f"options.{canonical}: given twice, under two of its names")
             try:
-                options[canonical] = self._catalog.read(name, value if isinstance(value, str) else f"{value}".lower())
+                options[canonical] = self._catalog.read_default(name, _text_of(canonical, value))
             except ValueError as error:
                 raise ApiError(400, f"options.{canonical}: {error}") from None
         return tuple(options.items())
+
+
+def _text_of(option: str, value: Given) -> str:
+    """What was given for an option, as text.
+
+    :raises ValueError: where that cannot be; its text tells what is expected.
+    """
+    if isinstance(value, str):
+        return value
+    if option == "tags" and isinstance(value, list):
+        return ",".join(value)
+    if option == "tags":
+        raise ValueError("write a list of words, or words with commas between")
+    if isinstance(value, list):
+        raise ValueError("write true, false or a text")
+    return "true" if value else "false"
 
 
 def _in_order(scopes: list[Scope]) -> tuple[Scope, ...]:

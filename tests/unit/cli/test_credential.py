@@ -117,6 +117,11 @@ def test_features_are_switched_on_by_any_of_their_names(gateway, modules, kind):
         ("footer_text", "footer_text is given as footer_text=VALUE"),
         ("trackopens=perhaps", "trackopens: write true or false"),
         ("footer_text=a\nb", "footer_text: write one line of at most 1000 characters"),
+        ("tags", "tags is given as tags=VALUE"),
+        ("tags=a b", "tags: separate tags by commas; a tag has no white space and no semicolon"),
+        ("images=hosted", "images: only default is possible here"),
+        ("MaxDeliverTime", "maxdelivertime: a point in time cannot be a default: give it with each message"),
+        ("idempotency-key=k", "idempotency_key: a key cannot be a default: give it with each message"),
     ],
 )
 def test_what_cannot_be_switched_on_is_refused_and_nothing_is_made(gateway, modules, kind, entry, told):
@@ -124,6 +129,30 @@ def test_what_cannot_be_switched_on_is_refused_and_nothing_is_made(gateway, modu
     gateway.add_account()
     assert gateway.refused(kind, "add", "--account", EMAIL, "--enable", entry) == f"smtpeter: {told}\n"
     assert gateway.json(kind, "list") == []
+
+
+@pytest.mark.parametrize("kind", ["login", "token"])
+def test_tags_can_be_those_of_all_its_mail(gateway, modules, kind):
+    gateway.add_account()
+    gateway.json(kind, "add", "--account", EMAIL, "--enable", "Tags=shop, news", "--enable", "images=default")
+    (listed,) = gateway.json(kind, "list")
+    assert listed["features"] == ["tags=shop,news", "images=default"]
+    public = listed["username" if kind == "login" else "token"]
+    assert stored(gateway, CredentialKind(kind), public).options == (("tags", "shop,news"), ("images", "default"))
+
+
+def test_tags_are_changed_and_taken_away(gateway, modules):
+    gateway.add_account()
+    username = gateway.json("login", "add", "--account", EMAIL, "--enable", "tags=shop")["username"]
+    for arguments, features in (
+        (["--disable", "images"], ["tags=shop"]),
+        (["--enable", "tags=a,b"], ["tags=a,b"]),
+        (["--enable", "tags=true"], ["tags=true"]),
+        (["--enable", "tags=false"], ["tags=false"]),
+        (["--disable", "TAGS"], []),
+    ):
+        gateway.json("login", "edit", username, *arguments)
+        assert gateway.json("login", "list")[0]["features"] == features
 
 
 def test_no_feature_is_installed(gateway, modules):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smtpeter.features.options import TEXT_LIMIT, OptionTable, read_value
+from smtpeter.features.options import TEXT_LIMIT, OptionTable, find_default, read_default, read_value
 from smtpeter.model.feature import Option, OptionKind
 
 SWITCH = Option("track_it", "tracks it", aliases=("tracking",))
@@ -47,3 +47,45 @@ def test_a_text_stays_as_it_is(text):
 def test_a_text_is_one_printable_line(text):
     with pytest.raises(ValueError, match="one line of at most 1000 characters"):
         read_value(TEXT, text)
+
+
+# --- defaults of logins and tokens ---
+
+
+def default(name, text):
+    option = find_default(OptionTable((SWITCH, TEXT)), name)
+    return option.name, read_default(option, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept"),
+    [
+        ("tracking", "Yes", ("track_it", "true")),
+        ("COLOR", " red ", ("color", " red ")),
+        ("Tags", " a , b,,a", ("tags", "a,b")),
+        ("images", " Default ", ("images", "default")),
+    ],
+)
+def test_a_default_is_kept_as_it_counts(name, text, kept):
+    assert default(name, text) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("track-it", "maybe", "write true or false"),
+        ("tags", "a b", "separate tags by commas"),
+        ("tags", " , ", "write at least one tag"),
+        ("images", "hosted", "only default is possible here"),
+        ("MaxDeliverTime", "2030-01-01 00:00:00", "a point in time cannot be a default"),
+        ("sendAt", "2030-01-01 00:00:00", "a point in time cannot be a default"),
+        ("idempotency-key", "k", "a key cannot be a default"),
+    ],
+)
+def test_what_cannot_be_a_default_tells_why(name, text, told):
+    with pytest.raises(ValueError, match=told):
+        default(name, text)
+
+
+def test_what_nobody_knows_is_no_default():
+    assert find_default(OptionTable((SWITCH,)), "colour") is None

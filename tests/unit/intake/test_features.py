@@ -102,6 +102,14 @@ def test_what_a_message_says_stands_over_its_logins_defaults(defaults, header, o
     assert (submission.options, submission.prepare) == (options, prepare)
 
 
+@pytest.mark.parametrize("features", [None, intake(Track())])
+def test_a_logins_tags_are_on_all_its_mail_that_names_none_itself(features):
+    defaults = (("tags", "shop,news"), ("images", "default"))
+    submission = taken(features, b"", defaults)
+    assert (submission.tags, submission.options) == (("shop", "news"), ())
+    assert taken(features, b"X-SMTPeter-Tags: other\r\n", defaults).tags == ("other",)
+
+
 def test_a_value_that_cannot_be_read_is_refused_with_the_fields_name():
     assert refused(intake(Track()), b"X-SMTPeter-Tracking: perhaps\r\n") == (
         "554 5.6.0 X-SMTPeter-tracking: write true or false"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from smtpeter.errors import Refusal
 from smtpeter.features.catalog import Catalog
 from smtpeter.features.options import OptionTable
-from smtpeter.intake.options import LONGEST_WAIT, NOTHING_ASKED, TAGS_LIMIT, read_asked
+from smtpeter.intake.options import LONGEST_WAIT, NOTHING_ASKED, read_asked
 from smtpeter.model.feature import Option, OptionKind
+from smtpeter.model.tags import TAGS_LIMIT
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20
 CATALOG = Catalog(
@@ -170,6 +171,27 @@ def test_tags_that_cannot_be_are_refused_with_the_fields_name(value):
 def test_as_many_tags_as_allowed_are_taken():
     value = ",".join(map(str, range(TAGS_LIMIT))).encode()
     assert len(read_controls([("tags", value)], NOW).tags) == TAGS_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("field", "request_", "tags"),
+    [
+        (None, {}, ("a", "b")),
+        (None, {"Tags": "c"}, ("c",)),
+        (None, {"tags": ""}, ()),
+        (b"d, e", {"tags": "c"}, ("d", "e")),
+        (b"d", {}, ("d",)),
+        (b"", {}, ()),
+    ],
+)
+def test_a_logins_tags_are_replaced_by_a_requests_and_those_by_a_messages(field, request_, tags):
+    controls = [] if field is None else [("tags", field)]
+    assert read_asked(controls, request_, NOW, CATALOG, (("trackclicks", "true"), ("tags", "a,b"))).tags == tags
+
+
+def test_of_a_logins_defaults_only_tags_are_asked_for_here():
+    defaults = (("trackclicks", "true"), ("images", "default"), ("gone", "x"), ("maxdelivertime", "x"))
+    assert read_asked([], {}, NOW, CATALOG, defaults) == NOTHING_ASKED
 
 
 # --- when delivery begins and ends ---

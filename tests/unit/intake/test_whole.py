@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from zope.interface import implementer
@@ -34,6 +34,19 @@ HELLO = b"Message-ID: <m@x>\r\nDate: today\r\nSubject: hi\r\n\r\nhello\r\n"
 
 class FakeGate:
     refusal = None
+
+
+class FakeKeys:
+    """As much of a queue as tells what was taken under keys.  ``known`` is that, or the error, by key."""
+
+    def __init__(self):
+        self.known = {}
+        self.asked = []
+
+    def taken(self, account, idempotency, recipients, now):
+        self.asked.append((account, idempotency, tuple(each.address for each in recipients), now))
+        known = self.known.get(idempotency.key)
+        return fail(known) if isinstance(known, Exception) else succeed(known)
 
 
 @implementer(IPreparingFeature)
@@ -66,6 +79,7 @@ class Door:
     def __init__(self, size=10_000_000, recipients=1000):
         self.gate = FakeGate()
         self.intake = FakeIntake()
+        self.keys = FakeKeys()
         self.content = FakeContentStore()
         self.timers = Clock()
         self.submitter = FakeSubmitter()
@@ -74,6 +88,7 @@ class Door:
         catalog = Catalog([Installed("f", None, each, None) for each in (Track(), self.check)], OPTIONS)
         self.whole = WholeIntake(
             intake=self.intake,
+            queue=self.keys,
             content=self.content,
             gate=self.gate,
             clock=FixedClock(),
@@ -260,10 +275,10 @@ def test_nothing_more_is_asked_for_once_a_message_is_unfit(door):
 # --- whether it is taken at all ---
 
 
-def test_the_gate_is_asked_before_anything_else(door):
+def test_the_gate_is_asked_before_anything_is_done(door):
     door.gate.refusal = FULL
     assert door.refusal() == str(FULL)
-    assert door.submitter.checks == 0 and door.content.spools == []
+    assert door.content.spools == []
 
 
 def test_a_submitter_who_may_not_send_is_refused(door):
@@ -305,6 +320,70 @@ def test_a_refusal_is_logged_with_its_reason(door):
         door.refusal()
     [event] = events
     assert (event["event"], event["peer"], event["reason"]) == ("refused", "192.0.2.1", "suspended")
+
+
+def test_the_tags_of_a_token_are_on_its_mail(door):
+    door.submitter.options = (("tags", "shop,news"),)
+    assert door.taken().tags == ("shop", "news")
+    assert door.taken(tags="other").tags == ("other",)
+
+
+# --- what was taken before, under a key ---
+
+KEY = Idempotency("k", b"digest")
+BEFORE = Taken("0" * 26, (("0" * 26, "a@y.test"),), again=True)
+
+
+def known(door):
+    door.keys.known["k"] = BEFORE
+    return door
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"maxdelivertime": "2023-11-14 22:13:20"}, None),  # the present
+        ({"check": "yes"}, None),
+        ({"track": "yes"}, BEHIND),
+    ],
+)
+def test_what_would_be_refused_by_now_is_answered_as_the_first_time(door, options, refusal):
+    door.backlog.refusal = refusal
+    assert door.refusal(idempotency=KEY, **options)
+    assert known(door).take(idempotency=KEY, **options) == BEFORE
+    assert door.keys.asked == 2 * [(7, KEY, ("a@y.test",), NOW)]
+    assert len(door.content.spools) == 1 and door.intake.submissions == []
+
+
+def test_what_was_taken_is_told_while_no_mail_is_accepted(door):
+    door.gate.refusal = FULL
+    assert known(door).take(idempotency=KEY) == BEFORE
+    assert known(door).take(idempotency=KEY, to=()) == BEFORE
+
+
+def test_nobody_is_told_what_was_taken_who_may_not_send_any_more(door):
+    door.submitter.answer = fail(Refusal(550, "5.7.1", "ask somebody"))
+    assert known(door).refusal(idempotency=KEY) == "550 5.7.1 ask somebody"
+    assert door.keys.asked == []
+
+
+@pytest.mark.parametrize("trouble", [IdempotencyConflict("other"), StorageUnavailable("down")])
+def test_a_key_of_another_request_is_a_conflict_and_trouble_is_told(door, trouble):
+    door.keys.known["k"] = trouble
+    with pytest.raises(type(trouble)):
+        door.take(idempotency=KEY, check="yes")
+    assert door.content.spools == []
+
+
+def test_only_who_has_a_key_for_the_whole_request_asks(door):
+    door.take()
+    door.take(idempotency=Idempotency("k", None))
+    assert door.keys.asked == [] and len(door.intake.submissions) == 2
+
+
+def test_what_is_not_known_is_taken_under_its_key(door):
+    assert door.taken(idempotency=KEY).idempotency == KEY
+    assert len(door.keys.asked) == 1
 
 
 # --- storage ---
@@ -453,6 +532,16 @@ def test_the_second_one_has_a_key_of_its_own_or_none(door):
     assert door.intake.submissions[-1].idempotency == key
 
 
+def test_what_was_taken_again_is_answered_so_though_its_content_is_gone(door):
+    """Or a feature would not let it in by now."""
+    submission = old(options=(("check", "true"),))
+    for gone in (True, False):
+        door.content.kept = {} if gone else {OLD: OCTETS}
+        assert result_of(begun(known(door).whole.again(submission, [1, 3], door.submitter, KEY))) == BEFORE
+    assert door.keys.asked == 2 * [(7, KEY, ("a@y.test", "c@y.test"), NOW)]
+    assert door.content.spools == [] and door.intake.submissions == []
+
+
 def test_features_prepare_it_anew_as_far_as_there_still_are_such(door):
     _, again = take_again(door, old(options=(("gone", "true"), ("track", "true"))), [1])
     assert again.options == (("track", "true"),) and again.prepare
@@ -472,11 +561,11 @@ def test_it_is_refused_as_the_first_time(door, options, numbers, reply):
 
 
 def test_the_gate_and_the_submitter_are_asked_again(door):
-    door.submitter.answer = Refusal(550, "5.7.1", "ask somebody")
-    with pytest.raises(Refusal, match="ask somebody"):
-        take_again(door, old(), [1])
     door.gate.refusal = FULL
     with pytest.raises(Refusal, match=r"4\.3\.1"):
+        take_again(door, old(), [1])
+    door.submitter.answer = Refusal(550, "5.7.1", "ask somebody")
+    with pytest.raises(Refusal, match="ask somebody"):
         take_again(door, old(), [1])
 
 

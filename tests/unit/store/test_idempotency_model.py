@@ -43,9 +43,9 @@ class Batch(NamedTuple):
     hours: float
 
 
-addresses = st.lists(st.sampled_from(["a", "b", "c", "A"]), min_size=1, max_size=4).map(tuple)
+addresses = st.lists(st.sampled_from(["a@x", "b@x", "c@x", "A@x", "a@X"]), min_size=1, max_size=4).map(tuple)
 whole = st.builds(
-    lambda key, digest, withdrawn: Request(key, digest, ("a", "b") if digest == b"1" else ("b",), withdrawn),
+    lambda key, digest, withdrawn: Request(key, digest, ("a@x", "b@x") if digest == b"1" else ("b@x",), withdrawn),
     st.sampled_from(["k", "l"]),
     st.sampled_from([b"1", b"2"]),
     st.booleans(),
@@ -62,6 +62,11 @@ batches = st.builds(
 
 def wrong(connection: sqlite3.Connection) -> None:
     raise ZeroDivisionError
+
+
+def fold(address: str) -> str:
+    local, at, domain = address.partition("@")
+    return local + at + domain.lower()
 
 
 class Model:
@@ -95,14 +100,14 @@ class Model:
         new: dict[str, str] = {}
         for each in addresses:
             if self.find(key, each, submission.time) is None:
-                new.setdefault(each.lower(), each)
+                new.setdefault(fold(each), each)
         for id, address in self.add(submission.id, list(new.values())):
-            self.known[key, address.lower()] = submission.time, None, id
-        told = tuple((self.known[key, address.lower()][2], address) for address in addresses)
+            self.known[key, fold(address)] = submission.time, None, id
+        told = tuple((self.known[key, fold(address)][2], address) for address in addresses)
         return Taken(submission.id if new else told[0][0].partition("-")[0], told, again=not new)
 
     def find(self, key: str, address: str, now: float) -> tuple[float, bytes | None, str] | None:
-        found = self.known.get((key, address.lower()))
+        found = self.known.get((key, fold(address)))
         return found if found is not None and found[0] > now - 86400 else None
 
     def add(self, id: str, addresses: list[str]) -> tuple[tuple[str, str], ...]:
@@ -141,7 +146,7 @@ class Setup:
             account=1,
             login="",
             channel="smtp",
-            envelope=Envelope("", tuple(Recipient(each, "example.net") for each in request.addresses)),
+            envelope=Envelope("", tuple(Recipient(each, "x") for each in request.addresses)),
             content=Content(1, b"", b"x"),
             time=self.now,
             due=self.now,

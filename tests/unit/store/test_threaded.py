@@ -89,6 +89,31 @@ def test_readers_see_what_was_committed_and_cannot_write(setup: Setup) -> None:
     assert errors[0].check(sqlite3.OperationalError, StorageUnavailable)
 
 
+def test_scans_are_in_nobodys_way(setup: Setup) -> None:
+    """However many go through much of the store, one step after the other: who wants little has it at once."""
+    go_on = Event()
+
+    def step(connection: sqlite3.Connection) -> str:
+        assert go_on.wait(20)
+        return current_thread().name
+
+    steps = [setup.executor.scan(step) for _ in range(10)]
+    read = setup.executor.read(lambda connection: connection.execute("SELECT count(*) FROM mail").fetchone())
+    setup.reactor.until(read)
+    assert read.result == (0,)
+    assert not any(each.called for each in steps)
+    go_on.set()
+    for each in steps:
+        setup.reactor.until(each)
+    assert {each.result for each in steps} == {"store scanner"}
+
+
+def test_a_scan_cannot_write(setup: Setup) -> None:
+    errors: list[Failure] = []
+    setup.reactor.until(setup.executor.scan(put(2)).addErrback(errors.append))
+    assert errors[0].check(sqlite3.OperationalError, StorageUnavailable)
+
+
 def test_trouble_is_told_once_for_a_batch(setup: Setup) -> None:
     setup.faults["BEGIN IMMEDIATE"] = fault("SQLITE_FULL")
     entered, errors = [setup.executor.write(put(x)) for x in range(3)], []
@@ -118,8 +143,9 @@ def test_files_are_worked_on_in_threads(setup: Setup) -> None:
 def test_closing_finishes_what_was_asked_for(tmp_path: Path) -> None:
     setup = Setup(tmp_path / "mail.db")
     written = [setup.executor.write(put(x)) for x in range(50)]
+    scanned = [setup.executor.scan(lambda connection: None) for x in range(50)]
     setup.close()
-    assert all(each.called for each in written)
+    assert all(each.called for each in [*written, *scanned])
     setup.close()
     assert sqlite3.connect(setup.path).execute("SELECT count(*) FROM mail").fetchone() == (50,)
 

@@ -75,6 +75,14 @@ def test_nothing_else_is_there(path):
     assert Server().get(path)[::2] == (404, b"Not found\n")
 
 
+@pytest.mark.parametrize("path", [b"/healthz", b"/metrics", b"/robots.txt", b"/openapi.json", b"/docs"])
+@pytest.mark.parametrize("method", [b"POST", b"DELETE", b"OPTIONS", b"secret"])
+def test_a_method_that_is_not_there_is_refused_without_a_word_of_the_url(path, method):
+    status, head, body = Server().get(path + b"?access_token=secret", method)
+    assert status == 405 and b"\r\nAllow: GET, HEAD\r\n" in head + b"\r\n"
+    assert body == b"This page has GET and HEAD only\n"
+
+
 def test_attack_a_request_with_a_huge_body_fills_no_disk(monkeypatch):
     def no_file(*arguments, **keywords):
         raise AssertionError("a body was kept")

@@ -146,6 +146,10 @@ def test_somebody_who_is_not_approved_yet_sees_to_his_own(gateway):
         ({"INLINECSS": "off"}, {"inlinecss": False}),
         ({"inlinecss": "yes", "footer": "true love"}, {"inlinecss": True, "footer": "true love"}),
         ({"inlinecss": "1"}, {"inlinecss": True}),
+        ({"Tags": "a, b,a"}, {"tags": "a,b"}),
+        ({"tags": ["a", " b "], "images": "Default"}, {"tags": "a,b", "images": "default"}),
+        ({"tags": "true"}, {"tags": "true"}),
+        ({"tags": ["false"]}, {"tags": "false"}),
         ({}, {}),
         ("", {}),
         ([], {}),
@@ -160,7 +164,21 @@ def test_options_by_any_of_their_names(gateway, given, kept):
     ("given", "error"),
     [
         ({"nosuch": True}, "options: there is no such feature here (there are: inlinecss, trackclicks, footer)"),
-        ({"tags": "a"}, "options: there is no such feature here (there are: inlinecss, trackclicks, footer)"),
+        ({"tags": "a b"}, "options.tags: separate tags by commas; a tag has no white space and no semicolon"),
+        ({"tags": []}, "options.tags: write at least one tag"),
+        ({"tags": True}, "options.tags: write a list of words, or words with commas between"),
+        ({"images": "hosted"}, "options.images: only default is possible here"),
+        (
+            {"MaxDeliverTime": "2030-01-01 00:00:00"},
+            "options.maxdelivertime: a point in time cannot be a default: give it with each message",
+        ),
+        (
+            {"sendAt": "x", "tags": "a"},
+            "options.send_at: a point in time cannot be a default: give it with each message",
+        ),
+        ({"idempotency_key": "x"}, "options.idempotency_key: a key cannot be a default: give it with each message"),
+        ({"inlinecss": ["a"]}, "options.inlinecss: write true, false or a text"),
+        ({"tags": [1]}, "options: must be an object: features by name, each true, false or a text"),
         ({"inlinecss": "perhaps"}, "options.inlinecss: write true or false"),
         ({"inlinecss": True, "inlinizecss": False}, "options.inlinecss: given twice, under two of its names"),
         ({"footer": "a\r\nb"}, "options.footer: write one line of at most 1000 characters"),
@@ -205,6 +223,12 @@ def test_forms_will_do(gateway, form, scopes):
     )  # fmt: skip
     asked = gateway.ask("GET", f"/tokens/{asked.json['id']}", gateway.alice)
     assert (asked.json["scopes"], asked.json["name"], asked.json["options"]) == (scopes, "shop", {"footer": "Bye"})
+
+
+@pytest.mark.parametrize("form", [b"options[tags]=a,b", b"options[tags][]=a&options[tags][]=b"])
+def test_tags_in_a_form(gateway, form):
+    made = gateway.ask("POST", "/tokens", gateway.alice, form, type=b"application/x-www-form-urlencoded")
+    assert gateway.ask("GET", f"/tokens/{made.json['id']}", gateway.alice).json["options"] == {"tags": "a,b"}
 
 
 @pytest.mark.parametrize("scopes", [[], ["admin"], "everything", {"send": True}, [["send"]], [None]])
