@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -18,7 +18,15 @@ from smtpeter.intake.features import NO_OPTIONS
 from smtpeter.intake.gate import Gate
 from smtpeter.intake.heading import HeaderRoom
 from smtpeter.intake.message import IncomingMessage, MessagePolicy
-from smtpeter.interfaces import IClock, IContentStore, IMessageIntake, IQueueStore, ISubmissionIntake, ISubmitter
+from smtpeter.interfaces import (
+    IClock,
+    IContentSpool,
+    IContentStore,
+    IMessageIntake,
+    IQueueStore,
+    ISubmissionIntake,
+    ISubmitter,
+)
 from smtpeter.mime.trace import Origin
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.feature import MessageSummary, Options
@@ -30,6 +38,10 @@ PROTOCOL = "HTTP"
 
 TURN = 64 * 1024
 """Octets.  After so many of a message everybody else has a turn."""
+
+
+AGAIN = 4
+"""Messages that are in memory to be taken once more."""
 
 
 class WholeLimits(NamedTuple):
@@ -67,6 +79,7 @@ class WholeIntake:
         self._policy = policy
         self._limits = limits
         self._header_room = header_room
+        self._again_in_memory = DeferredSemaphore(AGAIN)
 
     def take(self, message: WholeMessage, submitter: ISubmitter) -> Deferred[Taken]:
         """See the interface."""
@@ -121,16 +134,24 @@ class WholeIntake:
             idempotency=idempotency,
         )
         options, prepare = self._choose_again(repeated, submitter)
+        await self._again_in_memory.acquire()
+        try:
+            spool, content = await self._copied(submission)
+        finally:
+            self._again_in_memory.release()
+        repeated = repeated._replace(content=content, options=tuple(sorted(options.items())), prepare=prepare)
+        return await self._submit(repeated, spool.abort)
+
+    async def _copied(self, submission: Submission) -> tuple[IContentSpool, Content]:
+        """The octets of a submission, once more."""
         octets = await self._content.read(submission.id, submission.content)
         spool = self._content.spool()
         try:
             await self._pour([octets], spool.write)
-            content: Content = await spool.finish()
+            return spool, await spool.finish()
         except BaseException:
             spool.abort()
             raise
-        repeated = repeated._replace(content=content, options=tuple(sorted(options.items())), prepare=prepare)
-        return await self._submit(repeated, spool.abort)
 
     async def _admit(
         self, submitter: ISubmitter, recipients: Sequence[Recipient], idempotency: Idempotency | None

@@ -18,7 +18,7 @@ from smtpeter.intake.features import FeatureIntake
 from smtpeter.intake.gate import BEHIND, FULL, Backlog
 from smtpeter.intake.heading import HeaderRoom
 from smtpeter.intake.message import MessagePolicy
-from smtpeter.intake.whole import TURN, WholeIntake, WholeLimits
+from smtpeter.intake.whole import AGAIN, TURN, WholeIntake, WholeLimits
 from smtpeter.interfaces import ICheckingFeature, IMessageIntake, IPreparingFeature
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.feature import FailurePolicy, Option
@@ -587,3 +587,17 @@ def test_trouble_leaves_nothing_of_the_second_one_behind(door):
     with pytest.raises(StorageUnavailable):
         take_again(door, old(), [1])
     assert door.content.spools[-1].aborted
+
+
+def test_only_a_few_messages_are_in_memory_to_be_sent_again(door):
+    reads = []
+
+    def read(submission, content):
+        reads.append(Deferred())
+        return reads[-1]
+
+    door.content.read = read
+    answers = [begun(door.whole.again(old(), [1], door.submitter)) for _ in range(AGAIN + 1)]
+    assert len(reads) == AGAIN
+    reads[0].callback(OCTETS)
+    assert len(reads) == AGAIN + 1 and len(answers) == AGAIN + 1
