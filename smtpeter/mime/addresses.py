@@ -21,10 +21,10 @@ _ENCODED_LIMIT = 16 * NAME_LIMIT  # characters of a name in encoded words
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no field of a header may hold: controls, ends of lines of every kind, and halves of characters."""
 
-_QUOTED = r'"(?:[^"\\]|\\.)*+"'
-_ITEM = re.compile(rf'((?:[^",]++|{_QUOTED})*+)(?:,|\Z)')
+_QUOTED = r'"(?:[^"\\]++|\\.)*+"'
+_ITEM = re.compile(rf'((?:[^",]++|{_QUOTED})*+)(?:,[, ]*+|\Z)')
 _NAMED = re.compile(rf'((?:[^"<>]++|{_QUOTED})*+)<((?:[^"<>]++|{_QUOTED})*+)>')
-_IN_QUOTES = re.compile(_QUOTED)
+_IN_QUOTES = re.compile(r'"((?:[^"\\]++|\\.)*+)"')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _GROUPED = re.compile(r"[:;]")
 _SPECIAL = re.compile(r"[@<>()\[\],:;\\]")
@@ -95,16 +95,15 @@ def _read(item: str, domain_of: Callable[[str], str]) -> Address:
 
 def _read_name(phrase: str) -> str:
     """A name without its quotes, and without the encoded words that it may be made of."""
-    if '"' in phrase:
-        outside = _IN_QUOTES.sub("", phrase)
-        # Quotes within a word part nothing; neither do those around the whole.
-        name = _IN_QUOTES.sub(lambda quoted: _QUOTED_PAIR.sub(r"\1", quoted[0][1:-1]), phrase)
-    else:
-        outside = name = phrase
+    if len(phrase) > _ENCODED_LIMIT:
+        raise ValueError(f"a name may have {NAME_LIMIT} characters")
+    outside = _IN_QUOTES.sub("", phrase) if '"' in phrase else phrase
     if _GROUPED.search(outside) or "\\" in outside:
         raise ValueError("groups are not taken, and a name with a colon, semicolon or backslash has to be in quotes")
+    # Quotes within a word part nothing; neither do those around the whole.
+    name = _QUOTED_PAIR.sub(r"\1", _IN_QUOTES.sub(r"\1", phrase)) if outside is not phrase else phrase
     name = name.strip(" ")
-    if "=?" in name and len(name) <= _ENCODED_LIMIT:
+    if "=?" in name:
         name = decode_field(name.encode("utf-8"), _ENCODED_LIMIT)
     if len(name) > NAME_LIMIT:
         raise ValueError(f"a name may have {NAME_LIMIT} characters")

@@ -42,7 +42,7 @@ def attach(attachments: Sequence[Attachment], html: str) -> tuple[list[NewPart],
 
     :raises ValueError: naming the field that cannot be used, and why.
     """
-    references = frozenset(map(unquote, _REFERENCE.findall(html))) if attachments else frozenset()
+    references = _references(html) if attachments else frozenset()
     shown: dict[str, NewPart] = {}
     others: list[NewPart] = []
     for given in attachments:
@@ -58,6 +58,12 @@ def attach(attachments: Sequence[Attachment], html: str) -> tuple[list[NewPart],
         else:
             others.append(_part(given, "attachment", content_id))
     return list(shown.values()), others
+
+
+def _references(html: str) -> frozenset[str]:
+    """The Content-IDs that are shown, without the escapes of URLs.  One that spells a control character is none."""
+    found = {reference for reference in _REFERENCE.findall(html) if "%0" not in reference and "%1" not in reference}
+    return frozenset(unquote("\n".join(found)).split("\n"))
 
 
 def _part(given: Attachment, disposition: str, content_id: str) -> NewPart:

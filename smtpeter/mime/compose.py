@@ -18,9 +18,6 @@ from smtpeter.mime.parts import Boundaries, NewPart, Pieces, multipart, text_par
 from smtpeter.mime.structure import HEADER_LIMIT
 from smtpeter.mime.transfer import has_long_line
 
-ATTACHMENTS_LIMIT = 500
-"""Of one message."""
-
 URL_LIMIT = 900
 """Characters of a URL to unsubscribe: it has to stand on one line."""
 
@@ -59,13 +56,11 @@ class Letter(NamedTuple):
 class Composed(NamedTuple):
     """A message in canonical octets, in pieces that can be gone through more than once.
 
-    ``smtputf8``: its header holds an address that only SMTPUTF8 carries (RFC 6531).  ``eight_bit``: there is a message
-    in it that is not ASCII, and must not be encoded (RFC 2046 section 5.2.1).
+    ``smtputf8``: its header holds an address that only SMTPUTF8 carries (RFC 6531).
     """
 
     pieces: Iterable[bytes]
     smtputf8: bool
-    eight_bit: bool
 
 
 def compose(letter: Letter, entropy: str) -> Composed:
@@ -85,7 +80,7 @@ def compose(letter: Letter, entropy: str) -> Composed:
     last = pieces[-1]
     if isinstance(last, bytes) and not last.endswith(b"\r\n"):
         pieces.append(b"\r\n")
-    return Composed(Pieces(pieces), not header.isascii(), body.eight_bit)
+    return Composed(Pieces(pieces), not header.isascii())
 
 
 def canonical(message: str | bytes) -> bytes:
@@ -141,8 +136,6 @@ def _extra_field(name: str, value: str) -> str:
 
 def _body(letter: Letter, boundaries: Boundaries) -> NewPart:
     """Alternatives, the plain one first; HTML together with what it shows; files behind all that."""
-    if len(letter.attachments) > ATTACHMENTS_LIMIT:
-        raise ValueError(f"attachments: there may be {ATTACHMENTS_LIMIT}")
     shown, others = attach(letter.attachments, letter.html or "")
     alternatives: list[NewPart] = []
     if letter.text is not None:

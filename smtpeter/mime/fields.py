@@ -7,6 +7,7 @@ address has no such form and stays UTF-8 (RFC 6532).  Each function answers whol
 from __future__ import annotations
 
 import re
+import string
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,14 +17,24 @@ FOLD_AT = 78  # characters of a line where that can be (RFC 5322 section 2.1.1)
 
 _WORD_LIMIT = 48  # characters of what is encoded in one word: with its frame and "Reply-To:" it fits on a line
 _LONGEST_WORD = 900  # of what can stand on a line as it is, since a line may have 998
-_PLAIN_WORDS = re.compile(r"[!-~]+(?: +[!-~]+)*")
+_PLAIN_WORDS = re.compile(r"[!-~]++(?: ++[!-~]++)*+")
 _WORD = re.compile(r" ( *[^ ]+)")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _QUOTABLE = re.compile(r"[!-~](?:[ -~]{0,60}[!-~])?")
 _QUOTABLE_VALUE = re.compile(r"[!#-\[\]-~](?:[ !#-\[\]-~]{0,58}[!#-\[\]-~])?")
 _NO_QUOTED_WORD = re.compile("[^A-Za-z0-9!*+/-]")  # of a phrase, the narrowest case (RFC 2047 section 5)
-_NO_ATTRIBUTE = re.compile("[^A-Za-z0-9!#$&+.^_`{|}~-]")
 _SECTION_LIMIT = 52  # characters of a parameter's section, with its frame on a line
+_LETTERS = string.ascii_letters + string.digits
+
+
+def _escapes(mark: str, plain: str) -> list[str]:
+    """How each octet is written where only ``plain`` ones stand for themselves."""
+    return [chr(octet) if chr(octet) in plain else f"{mark}{octet:02X}" for octet in range(256)]
+
+
+_QUOTED = _escapes("=", _LETTERS + "!*+/-")
+_QUOTED[ord(" ")] = "_"
+_EXTENDED = _escapes("%", _LETTERS + "!#$&+.^_`{|}~-")
 
 
 def check_text(text: str, what: str) -> None:
@@ -75,7 +86,7 @@ def parameter(name: str, text: str) -> list[str]:
     """A parameter as RFC 2231 has it, in as many sections as it needs; chunks for :func:`fold`."""
     if _QUOTABLE_VALUE.fullmatch(text) and "=?" not in text:
         return [f'{name}="{text}"']
-    sections = list(_joined(_extended(text), _SECTION_LIMIT))
+    sections = list(_cut(_written(text, _EXTENDED), "%", _SECTION_LIMIT))
     if len(sections) == 1:
         return [f"{name}*=utf-8''{sections[0]}"]
     sections = [f"{name}*{number}*={section}" for number, section in enumerate(sections)]
@@ -113,7 +124,7 @@ def encoded_words(text: str) -> list[str]:
     special = len(_NO_QUOTED_WORD.findall(text)) - text.count(" ") + len(octets) - len(text)
     if len(octets) + 2 * special > (len(octets) + 2) // 3 * 4:
         return [f"=?utf-8?B?{b64encode(piece).decode('ascii')}?=" for piece in _whole_characters(octets)]
-    return [f"=?utf-8?Q?{word}?=" for word in _joined(_quoted(text), _WORD_LIMIT)]
+    return [f"=?utf-8?Q?{word}?=" for word in _cut(_written(text, _QUOTED), "=", _WORD_LIMIT)]
 
 
 def _is_plain(text: str) -> bool:
@@ -141,32 +152,21 @@ def _whole_characters(octets: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _quoted(text: str) -> Iterator[str]:
-    for character in text:
-        if character == " ":
-            yield "_"
-        elif _NO_QUOTED_WORD.match(character):
-            yield "".join([f"={octet:02X}" for octet in character.encode("utf-8")])
-        else:
-            yield character
+def _written(text: str, octets: list[str]) -> str:
+    return "".join([octets[octet] for octet in text.encode("utf-8")])
 
 
-def _extended(text: str) -> Iterator[str]:
-    for character in text:
-        if _NO_ATTRIBUTE.match(character):
-            yield "".join([f"%{octet:02X}" for octet in character.encode("utf-8")])
-        else:
-            yield character
-
-
-def _joined(pieces: Iterable[str], limit: int) -> Iterator[str]:
-    """As many pieces together as the limit allows."""
-    kept: list[str] = []
-    length = 0
-    for piece in pieces:
-        if length + len(piece) > limit:
-            yield "".join(kept)
-            kept, length = [], 0
-        kept.append(piece)
-        length += len(piece)
-    yield "".join(kept)
+def _cut(escaped: str, mark: str, limit: int) -> Iterator[str]:
+    """Pieces as long as the limit allows, each of whole characters."""
+    start = 0
+    while len(escaped) - start > limit:
+        end = start + limit
+        if escaped[end - 1] == mark:
+            end -= 1
+        elif escaped[end - 2] == mark:
+            end -= 2
+        while escaped[end] == mark and escaped[end + 1] in "89AB":  # an octet that goes on with a character
+            end -= 3
+        yield escaped[start:end]
+        start = end
+    yield escaped[start:]

@@ -34,7 +34,6 @@ _NAME_LIMIT = 255
 _PIECE = 65_536  # octets
 _BROKEN_PIECE = 8192  # octets of text: to replace each of them takes milliseconds
 _RUN_LIMIT = 65_536  # octets of one run of base64 in UTF-7, which is read again with each piece until it ends
-_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:((?:[^\r\n]++|\r\n[ \t])*+)", re.M)
 _REFERENCE = re.compile(r"cid:([^\s\"'<>()]{1,998})", re.I)
 _REFERENCE_LIMIT = 1002  # characters
 _NO_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
@@ -75,16 +74,6 @@ class MessageReader:
     def header(self) -> str:
         """The header as it is, without the empty line that ends it; what is not UTF-8 is replaced."""
         return self._header_octets.decode("utf-8", "replace")
-
-    @cached_property
-    def fields(self) -> tuple[tuple[str, str], ...]:
-        """All fields in order: names as they are written, values unfolded and decoded for people."""
-        found = _FIELD.finditer(self._header_octets)
-        return tuple((match[1].decode("ascii"), decode_field(match[2], max(1, len(match[2])))) for match in found)
-
-    def field(self, name: str) -> str | None:
-        """The value of the first field with this name, in any case."""
-        return next((value for each, value in self.fields if each.lower() == name.lower()), None)
 
     @property
     def text(self) -> str | None:

@@ -7,11 +7,27 @@ from collections.abc import Callable, Sequence
 
 from smtpeter.errors import Refusal
 from smtpeter.mime.addresses import read_addresses
-from smtpeter.model.envelope import NULL_PATH, Envelope, Recipient
+from smtpeter.model.envelope import NULL_PATH, Recipient
 from smtpeter.smtp import grammar
 from smtpeter.web.rest.values import ApiError
 
 _SPECIAL = re.compile('[",<> ]|^$')
+_TEXT = 1024  # characters of what is written for each recipient, at most
+
+
+def read_domain(mailbox: str) -> str:
+    """A bare address's domain as a queue key.
+
+    :raises ValueError: where it is no address, with a sentence for people.
+    """
+    if len(mailbox) > grammar.PATH_LIMIT:
+        raise ValueError("an address is longer than RFC 5321 allows")
+    try:
+        return grammar.parse_mailbox(mailbox)
+    except Refusal as refusal:
+        text = refusal.reply.text
+        # SMTP's form has brackets that nobody writes here.
+        raise ValueError("write it as name@example.com" if "local-part@domain" in text else text) from None
 
 
 def read_recipients(given: Sequence[str], most: int, notify: str | None, orcpt: str | None) -> tuple[Recipient, ...]:
@@ -22,6 +38,9 @@ def read_recipients(given: Sequence[str], most: int, notify: str | None, orcpt: 
 
     :raises ApiError: 400.
     """
+    too_many = ApiError(400, f"recipients: a message has at most {most}; send to the others in another")
+    if sum(map(len, given)) > _TEXT * most:
+        raise too_many
     found: dict[tuple[str, str], Recipient] = {}
     for number, text in enumerate(given):
         try:
@@ -29,10 +48,8 @@ def read_recipients(given: Sequence[str], most: int, notify: str | None, orcpt: 
                 key = mailbox[: mailbox.rindex("@")], domain
                 if key not in found:
                     if len(found) >= most:
-                        raise ApiError(400, f"recipients: a message has at most {most}; send to the others in another")
+                        raise too_many
                     found[key] = Recipient(mailbox, domain, notify, orcpt)
-        except Refusal as refusal:
-            raise _bad(number, len(given), refusal.reply.text) from None
         except ValueError as error:
             raise _bad(number, len(given), str(error)) from None
     if not found:
@@ -43,8 +60,8 @@ def read_recipients(given: Sequence[str], most: int, notify: str | None, orcpt: 
 def _read_bare(text: str) -> Sequence[tuple[str, str]]:
     """Mailboxes, with their domains as keys of the queue."""
     if _SPECIAL.search(text) is None:
-        return ((text, grammar.parse_mailbox(text)),)
-    addresses = read_addresses(text, grammar.parse_mailbox)
+        return ((text, read_domain(text)),)
+    addresses = read_addresses(text, read_domain)
     if any(address.name for address in addresses):
         raise ValueError("write bare addresses; names belong into to and cc")
     return [(address.mailbox, address.domain) for address in addresses]
@@ -63,9 +80,9 @@ def read_reverse_path(text: str) -> str:
     if bare in ("", "<>"):
         return NULL_PATH
     try:
-        grammar.parse_mailbox(bare)
-    except Refusal as refusal:
-        raise ApiError(400, f"envelope: {refusal.reply.text}") from None
+        read_domain(bare)
+    except ValueError as error:
+        raise ApiError(400, f"envelope: {error}") from None
     return bare
 
 
@@ -96,7 +113,7 @@ def read_envid(text: str) -> str | None:
     """
     if not text:
         return None
-    return _checked("envid", grammar.check_envid, _as_xtext(text))
+    return _checked("envid", grammar.check_envid, _as_xtext(text[: grammar.ENVID_LIMIT + 1]))
 
 
 def read_orcpt(text: str) -> str | None:
@@ -106,6 +123,7 @@ def read_orcpt(text: str) -> str | None:
     """
     if not text:
         return None
+    text = text[: grammar.ORCPT_LIMIT + 1]  # to be refused for its length, too
     kind, semicolon, address = text.partition(";")
     if not semicolon:
         kind, address = ("rfc822", text) if text.isascii() else ("utf-8", _as_utf_8_xtext(text))
@@ -136,11 +154,3 @@ def _checked(name: str, check: Callable[[str], str], text: str) -> str:
         return check(text)
     except Refusal as refusal:
         raise ApiError(400, f"dsn.{name}: {refusal.reply.text}") from None
-
-
-def make_envelope(
-    reverse_path: str, recipients: tuple[Recipient, ...], ret: str | None, envid: str | None, *, ascii_only: bool
-) -> Envelope:
-    """An envelope that says truly what it needs of servers on the way; ``ascii_only`` tells of the message."""
-    smtputf8 = not (reverse_path.isascii() and all(each.address.isascii() for each in recipients))
-    return Envelope(reverse_path, recipients, "7BIT" if ascii_only else "8BITMIME", smtputf8, ret, envid)

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from types import UnionType
 from typing import Any, NamedTuple, NoReturn, TypeVar, Union, get_args, get_origin
 
@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from smtpeter.web.rest.forms import read_multipart, read_urlencoded
 from smtpeter.web.rest.values import ApiError, Request
+from smtpeter.web.tokens import QUOTED, TOKEN
 
 SMALL = 64 * 1024
 """Octets of a body that only tells a few things."""
@@ -30,11 +31,21 @@ URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
 _BOM = b"\xef\xbb\xbf"
-_TYPE = re.compile(r"[ \t]*+([!#$%&'*+.^_`|~0-9A-Za-z-]++/[!#$%&'*+.^_`|~0-9A-Za-z-]++)[ \t]*+(;.*+)?")
-_PARAMETER = re.compile(
-    r"""[ \t]*+;[ \t]*+(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)=("(?:[^"\\]|\\.)*+"|[!#$%&'*+.^_`|~0-9A-Za-z:/=?()-]++))?+"""
-)
+_TYPE = re.compile(rf"[ \t]*+({TOKEN}/{TOKEN})[ \t]*+(;.*+)?")
+# Boundaries without quotes have what is in no token, too.
+_PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+(?:({TOKEN})=({QUOTED}|(?:{TOKEN}|[:/=?()])++))?+")
 _QUOTED_PAIR = re.compile(r"\\(.)")
+_SENTENCES = {
+    "missing": "this is missing",
+    "string_type": "write a text",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "int_type": "write a whole number",
+    "int_parsing": "write a whole number",
+    "list_type": "write a list",
+    "dict_type": "write an object",
+    "model_type": "write an object",
+}
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 M = TypeVar("M", bound=BaseModel)
@@ -78,7 +89,7 @@ def read_tree(content_type: bytes, octets: bytes) -> dict[str, Any]:
     return read_multipart(octets, parameters.get("boundary", ""))
 
 
-@cache
+@lru_cache(maxsize=100)
 def _written_type(value: bytes) -> ContentType | None:
     match = _TYPE.fullmatch(value.decode("latin-1"))
     if match is None:
@@ -107,7 +118,9 @@ def read_type(value: bytes, octets: bytes = b"") -> ContentType:
         if octets.removeprefix(_BOM).lstrip()[:1] == b"{":
             return ContentType(JSON, {})
         raise ApiError(415, "Content-Type is missing: write application/json")
-    found = _written_type(value) if len(value) <= 64 else _written_type.__wrapped__(value)
+    # Those of forms with files are new each time, by their boundaries.
+    is_common = len(value) <= 64 and b"multipart" not in value.lower()
+    found = _written_type(value) if is_common else _written_type.__wrapped__(value)
     if found is None or found.name not in (JSON, URLENCODED, MULTIPART):
         raise ApiError(415, f"Content-Type: {JSON}, {URLENCODED} and {MULTIPART} are read here")
     return found
@@ -259,11 +272,14 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def fold(tree: Mapping[str, Any], model: type[BaseModel], where: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+def fold(
+    tree: Mapping[str, Any], model: type[BaseModel], where: str = "", *, empty_is_absent: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a model knows of a body, by the names by which it is validated, and the rest by those that were given.
 
     Names are compared without case, at each level that a model describes.  A null is as if nothing were there, and so
-    is an object in which nothing is; forms, and programs in PHP, write an empty text or list for it.
+    is an object in which nothing is; forms, and programs in PHP, write an empty text or list for it.  With
+    ``empty_is_absent`` so are those where anything else was meant to be.
 
     :raises ApiError: 400 where a field was given by two of its names.
     """
@@ -275,7 +291,7 @@ def fold(tree: Mapping[str, Any], model: type[BaseModel], where: str = "") -> tu
         if place is None:
             rest[name] = value
             continue
-        if value is None:
+        if value is None or (empty_is_absent and value in ("", [])):
             continue
         key, inner = place
         if key in known:
@@ -309,5 +325,5 @@ def explain(error: ValidationError) -> str:
     """The first thing that is wrong, in one sentence; nothing that was given is repeated in it."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(shown(str(part)) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    message = _SENTENCES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return f"{field}: {message}" if field else message

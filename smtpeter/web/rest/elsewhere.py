@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 from uuid import uuid4
@@ -19,23 +18,36 @@ from twisted.python.failure import Failure
 
 from smtpeter.web.rest.exchange import COMPOSED, Setup, decode_answer, decode_outgoing, encode_task
 from smtpeter.web.rest.outgoing import Outgoing
+from smtpeter.web.rest.rota import Rota
 from smtpeter.web.rest.values import ApiError, Request
 
 PROCESSES = 2
 """At once."""
 
-WAITING = 10
-"""Requests that may wait for one."""
+WAITING = 200
+"""Requests that may wait for one; where there are more, those wait that are of accounts with fewer."""
 
 DEADLINE = 60.0
 """Seconds in which a process answers; the first time it has to start, too."""
 
-IDLE = 60.0
+IDLE = 600.0
 """Seconds after which a process without work ends."""
+
+LONG = 2.0
+"""Seconds in which nearly every request is read."""
+
+SLOW = 60.0
+"""Seconds for which an account comes after others, and has no two processes, when a request of its took longer."""
+
 _PIECE = 64 * 1024
 _LINE_LIMIT = 16 * 1024 * 1024
 _AFTER = ((b"Retry-After", b"10"),)
 _OVERDONE = ApiError(413, "This request takes more time to be read than a message may")
+_OVERDUE = ApiError(503, "This request was not read in time; try again later", _AFTER)
+_NO_ROOM = ApiError(503, "There is not enough room for this request now; try again later", _AFTER)
+_STOPPING = ApiError(503, "The service is stopping; try again later", _AFTER)
+_NONE = ApiError(503, "Large requests cannot be read now; try again later", _AFTER)
+_TOO_MANY = ApiError(503, "Too many large requests are under way; try again later", _AFTER)
 _BROKEN = ApiError(503, "This request could not be read; try again later", _AFTER)
 
 
@@ -60,12 +72,14 @@ class FilePieces:
 
 
 class _Task(NamedTuple):
+    account: int
     line: bytes
     answer: Deferred[dict[str, Any]]
 
 
 class Elsewhere:
-    """A few processes, started when there is work for them.
+    """A few processes, started when there is work for them.  Accounts take turns: while others wait, none has two of
+    them.
 
     ``directory`` is where large requests are; ``command`` and ``environment`` start a process.
     """
@@ -89,21 +103,22 @@ class Elsewhere:
         self._command = command
         self._environment = environment
         self._crew: list[_Process] = []
-        self._tasks: deque[_Task] = deque()
+        self._rota: Rota[_Task] = Rota()
+        self._slow: dict[int, float] = {}  # accounts, until when
         self._stopped = False
 
-    async def compose(self, request: Request) -> FromElsewhere:
-        """What a request asks for.
+    async def compose(self, request: Request, account: int) -> FromElsewhere:
+        """What a request of an account asks for.
 
-        :raises ApiError: as :func:`smtpeter.web.rest.outgoing.read_outgoing`; 413 where it takes too long or too much;
-            503 where too many wait.
+        :raises ApiError: as :func:`smtpeter.web.rest.outgoing.read_outgoing`; 413 where it takes more CPU or memory
+            than a message may; 503 where too many wait, or nothing has come of it for another reason.
         """
-        if self._stopped or len(self._tasks) >= WAITING:
-            raise ApiError(503, "Too many large requests are under way; try again later", _AFTER)
+        if self._stopped:
+            raise _STOPPING
         file = request.file or self._write(request.body)
         composed = Path(f"{file}{COMPOSED}")
         try:
-            told = await self._have_done(encode_task(file, request.field(b"content-type")))
+            told = await self._have_done(account, encode_task(file, request.field(b"content-type")))
             if "error" in told:
                 raise ApiError(told["status"], told["error"], _AFTER if told["status"] == 503 else ())
         except BaseException:
@@ -118,57 +133,80 @@ class Elsewhere:
     def stop(self) -> None:
         """End all of them now; what waits is told to come again."""
         self._stopped = True
-        self._give_up("The service is stopping; try again later")
+        self._give_up(_STOPPING)
         for process in tuple(self._crew):
             process.kill("the service is stopping")
 
     def _write(self, body: bytes) -> Path:
         path = self._directory / f"{uuid4().hex}.upload"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(body)
+        except OSError as error:
+            _remove(path)
+            self._log.error("storage: a request cannot be kept: {reason}", event="storage", reason=str(error))
+            raise _NO_ROOM from None
         return path
 
-    def _have_done(self, line: bytes) -> Deferred[dict[str, Any]]:
-        task = _Task(line, Deferred())
-        self._tasks.append(task)
+    def _have_done(self, account: int, line: bytes) -> Deferred[dict[str, Any]]:
+        task = _Task(account, line, Deferred())
+        self._rota.add(account, task)
+        if len(self._rota) > WAITING:
+            self._rota.drop().answer.errback(_TOO_MANY)
         self._hand_out()
         return task.answer
 
     def _hand_out(self) -> None:
         """Give what waits to those who have nothing to do."""
-        while self._tasks and not self._stopped:
+        while len(self._rota) and not self._stopped:
             idle = next((process for process in self._crew if process.is_idle), None) or self._start()
-            if idle is None:
+            turn = None if idle is None else self._rota.take(self._busy(), self._slow_ones())
+            if idle is None or turn is None:
                 return
-            idle.give(self._tasks.popleft())
+            idle.give(turn[1])
+
+    def _busy(self) -> set[int]:
+        return {process.task.account for process in self._crew if process.task is not None}
+
+    def _slow_ones(self) -> Collection[int]:
+        now = self._timers.seconds()
+        self._slow = {account: until for account, until in self._slow.items() if until > now}
+        return self._slow
 
     def _start(self) -> _Process | None:
         """Another process, where there may be one."""
         if len(self._crew) >= PROCESSES:
             return None
-        process = _Process(self._timers, self._hand_out, self._ended)
+        process = _Process(self._timers, self._done, self._ended)
         try:
             process.start(self._processes, self._command, self._environment, self._setup)
         except OSError as error:
             self._log.error("no composer can be started: {reason}", event="composer", reason=str(error))
             if not self._crew:
-                self._give_up("Large requests cannot be read now; try again later")
+                self._give_up(_NONE)
             return None
         self._crew.append(process)
         return process
 
-    def _give_up(self, why: str) -> None:
-        waiting, self._tasks = self._tasks, deque()
-        for task in waiting:
-            task.answer.errback(ApiError(503, why, _AFTER))
+    def _done(self, task: _Task, seconds: float) -> None:
+        if seconds > LONG:
+            self._slow[task.account] = self._timers.seconds() + SLOW
+        self._hand_out()
+
+    def _give_up(self, why: ApiError) -> None:
+        for task in self._rota.clear():
+            task.answer.errback(why)
 
     def _ended(self, process: _Process, how: str) -> None:
         self._crew.remove(process)
         if how:
             self._log.warn("a composer has ended: {how}", event="composer", how=how)
-        if process.task is not None:
-            process.task.answer.errback(_OVERDONE if process.overdone else _BROKEN)
+        task = process.task
+        if task is not None:
+            if process.overdone or process.overdue:
+                self._slow[task.account] = self._timers.seconds() + SLOW
+            task.answer.errback(_OVERDONE if process.overdone else _OVERDUE if process.overdue else _BROKEN)
         self._hand_out()
 
 
@@ -177,17 +215,23 @@ def _remove(path: Path) -> None:
 
 
 class _Process(ProcessProtocol):
-    """One process.  ``task`` is what it has at hand; ``on_answer`` is called when that is done, ``on_end`` is told how
-    it ended, with an empty text where that was as it should be."""
+    """One process.  ``task`` is what it has at hand; ``on_answer`` is told when that is done, and how many
+    seconds it took, ``on_end`` how the process ended, with an empty text where that was as it should be.
+
+    ``overdone``: the task took all the CPU that it may have.  ``overdue``: it was not done in time, which may be for
+    others that kept the machine busy.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, timers: IReactorTime, on_answer: Callable[[], None], on_end: Callable[[_Process, str], None]
+        self, timers: IReactorTime, on_answer: Callable[[_Task, float], None], on_end: Callable[[_Process, str], None]
     ) -> None:
         self.task: _Task | None = None
         self.overdone = False
+        self.overdue = False
         self._leaving = False
+        self._begun = 0.0
         self._timers = timers
         self._on_answer = on_answer
         self._on_end = on_end
@@ -212,11 +256,13 @@ class _Process(ProcessProtocol):
         """
         self._process = processes.spawnProcess(cast(IProcessProtocol, self), command[0], command, environment)
         self._process.write(setup)
+        self._set_timer(IDLE, self._leave)
 
     def give(self, task: _Task) -> None:
         """Have it carry out a task."""
         assert self._process is not None and self.task is None
         self.task = task
+        self._begun = self._timers.seconds()
         self._set_timer(DEADLINE, self._overdue)
         self._process.write(task.line)
 
@@ -245,7 +291,7 @@ class _Process(ProcessProtocol):
         task, self.task = self.task, None
         self._set_timer(IDLE, self._leave)
         task.answer.callback(told)
-        self._on_answer()
+        self._on_answer(task, self._timers.seconds() - self._begun)
 
     def errReceived(self, data: bytes) -> None:
         """See the interface: what went wrong with it."""
@@ -265,7 +311,7 @@ class _Process(ProcessProtocol):
 
     def _overdue(self) -> None:
         self._timer = None
-        self.overdone = True
+        self.overdue = True
         self.kill(f"no answer for {DEADLINE:g} s")
 
     def _leave(self) -> None:

@@ -39,6 +39,16 @@ def _whole(value: Any) -> str | bytes:
     raise ValueError("write a text")
 
 
+def _content(value: Any) -> Any:
+    """A text; in a form a file can stand for it."""
+    if not isinstance(value, File):
+        return value
+    try:
+        return value.octets.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("this file is not UTF-8") from None
+
+
 def _attachment_octets(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
@@ -76,11 +86,17 @@ def _extra(value: Any) -> dict[str, str]:
     return {name: str(each) for name, each in value.items()}
 
 
+def _switch(value: Any) -> Any:
+    """What a form has for a box that is not ticked is no."""
+    return False if value == "" else value
+
+
 def _one_or_more(description: str, *examples: Any) -> Any:
     schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     return WithJsonSchema(schema | {"description": description, "examples": list(examples)})
 
 
+Content = Annotated[str, BeforeValidator(_content)]
 Texts = Annotated[list[str], BeforeValidator(_texts)]
 _LENIENT = ConfigDict(coerce_numbers_to_str=True, extra="ignore", hide_input_in_errors=True)
 
@@ -110,7 +126,9 @@ class Unsubscribe(BaseModel):
     model_config = _LENIENT
     email: str = Field("", description="An address to which they write.", examples=["leave@example.com"])
     url: str = Field("", description="A page that they visit.", examples=["https://example.com/leave/123"])
-    oneclick: bool = Field(False, description="Whether a POST to the URL is enough (RFC 8058).")
+    oneclick: Annotated[bool, BeforeValidator(_switch)] = Field(
+        False, description="Whether a POST to the URL is enough (RFC 8058)."
+    )
 
 
 class Dsn(BaseModel):
@@ -174,8 +192,8 @@ class SendRequest(BaseModel):
     bcc: Annotated[Texts, _one_or_more("Never shown; `recipients` has to have them.")] = Field(default_factory=list)
     replyto: Annotated[Texts, _one_or_more("Where answers go. Also `replyTo`.")] = Field(default_factory=list)
     subject: str = Field("", description="The subject.", examples=["Your order"])
-    text: str = Field("", description="The message as plain text.", examples=["Hello Joe!"])
-    html: str = Field("", description="The message as HTML.", examples=["<p>Hello Joe!</p>"])
+    text: Content = Field("", description="The message as plain text.", examples=["Hello Joe!"])
+    html: Content = Field("", description="The message as HTML.", examples=["<p>Hello Joe!</p>"])
     unsubscribe: Unsubscribe | None = Field(None, description="How readers leave a list.")
     extra: Annotated[
         dict[str, str],

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from smtpeter.web.rest.values import ApiError
+from smtpeter.web.tokens import QUOTED, TOKEN
 
 MOST_VALUES = 20_000
 """Of one form."""
@@ -24,11 +25,9 @@ _KEY = re.compile(r"\[([^\[\]]*+)\]")
 _NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+([\t -~\x80-\xff]*+)")
+_FIELD = re.compile(rb"(%b):[ \t]*+([\t -~\x80-\xff]*+)" % TOKEN.encode("ascii"))
 _DISPOSITION = re.compile(r"[ \t]*+form-data[ \t]*+((?:;.*+)?)", re.IGNORECASE)
-_PARAMETER = re.compile(
-    r"""[ \t]*+;[ \t]*+([!#$%&'*+.^_`|~0-9A-Za-z-]++)=("(?:[^"\\]|\\.)*+"|[!#$%&'*+.^_`|~0-9A-Za-z-]++)"""
-)
+_PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+({TOKEN})=({QUOTED}|{TOKEN})")
 
 
 class File(NamedTuple):

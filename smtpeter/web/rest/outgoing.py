@@ -12,17 +12,16 @@ from typing import Any, NamedTuple
 from smtpeter.interfaces import IFeatureCatalog
 from smtpeter.mime import compose as composing
 from smtpeter.mime.addresses import Address, read_addresses
+from smtpeter.mime.structure import HEADER_LIMIT
 from smtpeter.model.envelope import Envelope
 from smtpeter.model.feature import CORE_OPTIONS, option_key
-from smtpeter.smtp.grammar import parse_mailbox
 from smtpeter.web.rest import addressing
 from smtpeter.web.rest.bodies import fold, read_tree, shown, validated
 from smtpeter.web.rest.fields import Attachment, Dsn, SendRequest, Unsubscribe
 from smtpeter.web.rest.values import ApiError
 
 _REQUEST_OPTIONS = ("tags", "maxdelivertime", "send_at", "images")
-_LINE_END = re.compile(rb"\r\n?|\n")
-_TAG_ENDS = re.compile(r"[,;]")
+_TAG_ENDS = re.compile(r"[,;]++")
 _COMPOSED = (
     "from_", "to", "cc", "bcc", "replyto", "subject", "text", "html", "unsubscribe", "extra", "attachments",
 )  # fmt: skip
@@ -71,7 +70,7 @@ def make_outgoing(tree: Mapping[str, Any], rules: Rules, entropy: str) -> Outgoi
 
     :raises ApiError: as :func:`read_outgoing`.
     """
-    known, rest = fold(tree, SendRequest)
+    known, rest = fold(tree, SendRequest, empty_is_absent=True)
     options = _read_options(rest, rules)
     if "recipients" not in known:
         raise ApiError(400, "recipients: write at least one address: they alone decide where mail goes")
@@ -86,7 +85,7 @@ def make_outgoing(tree: Mapping[str, Any], rules: Rules, entropy: str) -> Outgoi
     if wanted.mime:
         pieces, smtputf8 = _whole_message(wanted), False
     else:
-        pieces, smtputf8, _ = _composed(wanted, entropy)
+        pieces, smtputf8 = _composed(wanted, entropy)
     smtputf8 = smtputf8 or not reverse_path.isascii() or any(not each.address.isascii() for each in recipients)
     envelope = Envelope(reverse_path, recipients, smtputf8=smtputf8, ret=ret, envid=envid)
     return Outgoing(envelope, pieces, options)
@@ -98,8 +97,6 @@ def _whole_message(wanted: SendRequest) -> Iterable[bytes]:
             raise ApiError(
                 400, f"{name.rstrip('_')}: the whole message is in mime; write this into it, or leave mime out"
             )
-    if isinstance(wanted.mime, bytes):
-        return (_LINE_END.sub(b"\r\n", wanted.mime),)
     try:
         return (composing.canonical(wanted.mime),)
     except ValueError as error:
@@ -131,8 +128,10 @@ def _composed(wanted: SendRequest, entropy: str) -> composing.Composed:
 
 
 def _addresses(field: str, texts: list[str]) -> list[Address]:
+    if sum(map(len, texts)) > HEADER_LIMIT:
+        raise ApiError(400, f"{field}: these are more than a header may have")
     try:
-        return read_addresses(texts, parse_mailbox) if texts else []
+        return read_addresses(texts, addressing.read_domain) if texts else []
     except ValueError as error:
         raise ApiError(400, f"{field}: {error}") from None
 

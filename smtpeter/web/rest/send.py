@@ -19,16 +19,11 @@ from smtpeter.model.submission import Idempotency, Submission, Taken, WholeMessa
 from smtpeter.web.rest.bodies import digest_of
 from smtpeter.web.rest.elsewhere import Elsewhere
 from smtpeter.web.rest.fields import body_schema
-from smtpeter.web.rest.outgoing import Outgoing, Rules, read_outgoing
+from smtpeter.web.rest.outgoing import Outgoing, Rules, make_outgoing
 from smtpeter.web.rest.own import find_own
 from smtpeter.web.rest.routes import Answer, Route
 from smtpeter.web.rest.values import ApiError, Call, Request, Response, json_response
-
-IN_HERE = 128 * 1024
-"""Octets of a body that is read at once: text of this size that has to be encoded takes five milliseconds."""
-
-VALUES = 2000
-"""About so many values has such a body at most: it is their number that takes time."""
+from smtpeter.web.rest.weight import read_if_light
 
 _ROWS = 1000  # of one call of the store
 _KEY_FIELD = {
@@ -145,17 +140,18 @@ class _Sending:
         """``POST /v1/send``."""
         request = call.request
         key = read_key(request)
-        if _belongs_here(request):
-            content_type = request.field(b"content-type")
-            outgoing = read_outgoing(content_type, request.body, self._rules, os.urandom(16).hex())
-            # One piece costs less than several, each of which is looked at.
-            outgoing = outgoing._replace(pieces=(b"".join(outgoing.pieces),))
-            digest = digest_of(content_type, request.body) if key else b""
-            return _answer(await _to_its_end(self._take(request, call.submitter, outgoing, key, digest)))
-        return _answer(await _to_its_end(Deferred.fromCoroutine(self._send_large(request, call.submitter, key))))
+        content_type = request.field(b"content-type")
+        tree = read_if_light(content_type, request.body) if request.file is None else None
+        if tree is None:
+            return _answer(await _to_its_end(Deferred.fromCoroutine(self._send_large(request, call.submitter, key))))
+        outgoing = make_outgoing(tree, self._rules, os.urandom(16).hex())
+        # One piece costs less than several, each of which is looked at.
+        outgoing = outgoing._replace(pieces=(b"".join(outgoing.pieces),))
+        digest = digest_of(content_type, request.body) if key else b""
+        return _answer(await _to_its_end(self._take(request, call.submitter, outgoing, key, digest)))
 
     async def _send_large(self, request: Request, submitter: ISubmitter, key: str) -> Taken:
-        outgoing, digest, remove = await self._elsewhere.compose(request)
+        outgoing, digest, remove = await self._elsewhere.compose(request, submitter.account.number)
         try:
             return await self._take(request, submitter, outgoing, key, digest)
         finally:
@@ -230,14 +226,6 @@ def _digest_of_resend(submission: str, numbers: tuple[int, ...]) -> bytes:
     """What tells such requests apart, from one another and from those to send."""
     wanted = " ".join(map(str, numbers))
     return hashlib.sha256(b"resend\0%s\0%s" % (submission.encode("ascii"), wanted.encode("ascii"))).digest()
-
-
-def _belongs_here(request: Request) -> bool:
-    """Whether a request is so small that it is dealt with at once."""
-    body = request.body
-    if request.file is not None or len(body) > IN_HERE:
-        return False
-    return len(body) <= VALUES or body.count(b",") + 2 * body.count(b"&") + 4 * body.count(b"\r\n\r\n") <= VALUES
 
 
 def _answer(taken: Taken) -> Response:

@@ -133,10 +133,10 @@ def test_content_ids_that_are_refused(content_id):
         compose(PLAIN._replace(attachments=[Attachment(b"", "x", content_id=content_id)]), ENTROPY)
 
 
-def test_too_many_attachments():
-    octets(PLAIN._replace(attachments=[Attachment(b"")] * 500))
-    with pytest.raises(ValueError, match=r"^attachments: "):
-        compose(PLAIN._replace(attachments=[Attachment(b"")] * 501), ENTROPY)
+def test_a_content_id_spells_no_end_of_a_line():
+    html = "<img src=cid:a%0Ab><img src=cid:c%0ad>"
+    content = octets(PLAIN._replace(html=html, attachments=[Attachment(b"x", name) for name in "abcd"]))
+    assert b"Content-ID" not in content and b"multipart/related" not in content
 
 
 @pytest.mark.parametrize(

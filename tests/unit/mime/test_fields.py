@@ -9,7 +9,7 @@ import pytest
 
 from smtpeter.mime.addresses import Address, read_addresses
 from smtpeter.mime.compose import Unsubscribe, compose
-from smtpeter.mime.reading import MessageReader
+from smtpeter.mime.words import decode_field
 from smtpeter.smtp.grammar import parse_mailbox
 from tests.fakes.injections import INJECTIONS
 from tests.unit.mime.composing import ENTROPY, PLAIN, SENDER, as_python, field_of, header, octets, python_text
@@ -74,7 +74,7 @@ def test_subjects(subject):
     content = octets(PLAIN._replace(subject=subject))
     value = as_python(content)["Subject"]
     assert python_text(value.replace("\r\n", "")) == subject
-    assert MessageReader(content).field("subject") == subject.strip().replace("\u200b", "\u200b")
+    assert decode_field(field_of(content, "Subject").encode(), 10_000) == subject.strip()
     for line in value.split("\r\n"):
         assert line.strip(" ")
         assert len(line) <= 78 or " " not in line.strip(" ")
@@ -117,7 +117,8 @@ def test_unsubscribe_that_is_refused(given):
 def test_extra_fields():
     name = "X-" + "n" * 74
     content = octets(PLAIN._replace(extra=[("X-A", "1"), ("x-a", "ä"), (name, "ö" * 100), ("X-Empty", "")]))
-    assert MessageReader(content).fields[3:7] == (("X-A", "1"), ("x-a", "ä"), (name, "ö" * 100), ("X-Empty", ""))
+    found = [(name, python_text(value.replace("\r\n", ""))) for name, value in as_python(content).items()]
+    assert found[3:7] == [("X-A", "1"), ("x-a", "ä"), (name, "ö" * 100), ("X-Empty", "")]
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,6 @@ def test_the_header():
         b"From: =?utf-8?q?=C3=A4?=\r\n <a@b.example>\r\nX-raw: \xc3\xa4\xff\r\nX-Raw: 2\r\nX:\r\n\r\nSubject: no\r\n"
     )
     assert reader.header == "From: =?utf-8?q?=C3=A4?=\r\n <a@b.example>\r\nX-raw: ä\ufffd\r\nX-Raw: 2\r\nX:\r\n"
-    assert reader.fields == (("From", "ä <a@b.example>"), ("X-raw", "ä\ufffd"), ("X-Raw", "2"), ("X", ""))
-    assert reader.field("x-RAW") == "ä\ufffd"
-    assert reader.field("subject") is None
 
 
 @pytest.mark.parametrize(
@@ -173,12 +170,7 @@ def test_odd_messages(content):
     reader = MessageReader(content)
     assert reader.attachments == reader.embeds == ()
     assert reader.html is None
-    assert (reader.field("a") == "b") == (b"a: b" in content and not content.startswith(b"\r\n"))
-
-
-def test_no_field_is_cut():
-    value = b", ".join([b"recipient%d@b.example" % number for number in range(1000)])
-    assert MessageReader(b"To: " + value.replace(b", ", b",\r\n ") + b"\r\n\r\n").field("to") == value.decode()
+    assert ("a: b" in reader.header) == (b"a: b" in content and not content.startswith(b"\r\n"))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -292,7 +284,6 @@ def test_real_messages(name):
         shown = "" if body is None else body.get_content()
         if text is not None and "\ufffd" not in shown:  # Python knows fewer charsets as people use them
             assert text.replace("\r\n", "\n").rstrip("\n") == shown.replace("\r\n", "\n").rstrip("\n")
-    assert reader.field("subject") == str(message["subject"]).strip()
 
 
 # --- hostile ----------------------------------------------------------------------------------------------------------
@@ -304,7 +295,7 @@ def test_bombs(name):
     started = time.process_time()
     reader = MessageReader(content)
     assert len(reader.header) <= 300_000
-    shown = [reader.text or "", reader.html or "", *[value for _, value in reader.fields]]
+    shown = [reader.text or "", reader.html or ""]
     for file in reader.attachments + reader.embeds:
         assert len(reader.content(file)) == file.size
         shown.append(file.name)
@@ -315,7 +306,7 @@ def test_bombs(name):
 
 def test_a_message_beyond_the_limits_has_a_header_only():
     reader = MessageReader(MIME_BOMBS["100,000 multiparts"]())
-    assert reader.field("subject") == "x"
+    assert "Subject: x\r\n" in reader.header
     assert (reader.text, reader.html, reader.attachments, reader.embeds) == (None, None, (), ())
 
 
@@ -359,7 +350,7 @@ def test_a_message_beyond_the_limits_has_a_header_only():
 )
 def test_no_message_makes_it_fail(content):
     reader = MessageReader(content)
-    texts = [reader.header, reader.text or "", reader.html or "", *[value for _, value in reader.fields]]
+    texts = [reader.header, reader.text or "", reader.html or ""]
     for file in reader.attachments + reader.embeds:
         assert len(reader.content(file)) == file.size
         assert "/" not in file.name and "\\" not in file.name and (file.name.isprintable() or "\xad" in file.name)

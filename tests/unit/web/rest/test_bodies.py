@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, Field
 
-from smtpeter.web.rest.bodies import DEPTH, SMALL, digest_of, fold, read_body, read_json, read_tree, read_type
+from smtpeter.web.rest.bodies import (
+    DEPTH,
+    SMALL,
+    _written_type,
+    digest_of,
+    fold,
+    read_body,
+    read_json,
+    read_tree,
+    read_type,
+)
 from smtpeter.web.rest.values import ApiError, Request
 
 BACKSLASH = "\\"
@@ -322,3 +332,17 @@ def test_a_form_that_is_sent_again_has_another_boundary():
         return digest_of(b"multipart/form-data; boundary=" + boundary, body)
 
     assert form(b"one", b"1") == form(b"another", b"1") != form(b"one", b"2")
+
+
+# --- content types ---
+
+
+def test_types_with_boundaries_are_not_remembered():
+    _written_type.cache_clear()
+    for number in range(300):
+        assert read_type(b"multipart/form-data; boundary=%d" % number).parameters == {"boundary": str(number)}
+        assert read_type(b"Multipart/Form-Data; boundary=%d" % number).name == "multipart/form-data"
+    assert _written_type.cache_info().currsize == 0
+    for number in range(300):
+        read_type(b"application/json; a=%d" % number)
+    assert _written_type.cache_info().currsize <= 100

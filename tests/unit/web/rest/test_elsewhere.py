@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.web.rest.elsewhere import (
     DEADLINE,
     IDLE,
+    LONG,
     PROCESSES,
+    SLOW,
     WAITING,
     Elsewhere,
     FilePieces,
@@ -81,10 +85,10 @@ class Hall:
         self.all.append(FakeProcess(protocol))
         return self.all[-1]
 
-    def ask(self, body=b"{}", file=None):
+    def ask(self, body=b"{}", file=None, account=7):
         found = []
         request = Request(b"POST", b"/v1/send", ((b"content-type", b"application/json"),), "", True, "", body, file)
-        Deferred.fromCoroutine(self.elsewhere.compose(request)).addBoth(found.append)
+        Deferred.fromCoroutine(self.elsewhere.compose(request, account)).addBoth(found.append)
         return found
 
     def files(self):
@@ -161,6 +165,89 @@ def test_no_more_wait_than_may(hall):
         assert hall.ask() == []
     found = hall.ask()
     assert error(found)[0] == 503 and dict(found[0].value.fields)[b"Retry-After"]
+    assert len(hall.files()) == PROCESSES + WAITING
+
+
+def test_who_has_the_most_waiting_makes_room_for_others(hall):
+    many = [hall.ask() for _ in range(PROCESSES + WAITING)]
+    other = hall.ask(account=8)
+    assert not other and error(many.pop())[0] == 503 and not any(many)
+    hall.all[0].compose()
+    assert json.loads(hall.all[0].octets.splitlines()[-1])
+    hall.all[0].compose()
+    assert other
+
+
+def test_accounts_take_turns(hall):
+    first = [hall.ask() for _ in range(4)]
+    second, third = hall.ask(account=8), hall.ask(account=9)
+    for _ in range(3):
+        hall.all[0].compose()
+    assert first[0] and second and third and not any(first[1:])
+
+
+def test_nobody_has_two_processes_while_others_wait(hall):
+    hall.ask()
+    hall.ask(account=8)
+    mine, others = [hall.ask() for _ in range(3)], [hall.ask(account=8) for _ in range(3)]
+    for _ in range(3):
+        hall.all[1].compose()
+    assert [bool(each) for each in others] == [True, True, False] and not any(mine)
+
+
+def kill_one_for_its_cpu(hall):
+    hall.ask()
+    hall.all[0].end(signal=signal.SIGPROF)
+
+
+def test_who_took_too_much_has_one_process_only(hall):
+    kill_one_for_its_cpu(hall)
+    hall.ask()
+    waiting = hall.ask()
+    assert len(hall.all) == 3 and hall.all[2].tasks == []
+    other = hall.ask(account=8)
+    hall.all[2].compose()
+    assert other and not waiting
+    hall.all[1].compose()
+    assert not waiting and sum(len(each.tasks) for each in hall.all[1:]) == 3
+    hall.all[1].compose()
+    assert waiting
+
+
+def test_a_process_that_was_given_nothing_ends_too(hall):
+    kill_one_for_its_cpu(hall)
+    hall.ask()
+    hall.ask()
+    hall.clock.advance(IDLE)
+    assert hall.all[2].closed
+
+
+def test_who_took_too_much_comes_after_others(hall):
+    hall.ask()
+    hall.ask(account=8)
+    slow, other = hall.ask(), hall.ask(account=9)
+    hall.all[0].end(signal=signal.SIGPROF)
+    assert len(hall.all[2].tasks) == 1 and hall.all[1].tasks
+    hall.all[2].compose()
+    assert other and not slow
+
+
+def test_whose_request_took_long_has_one_process_only(hall):
+    hall.ask()
+    hall.clock.advance(LONG + 1)
+    hall.all[0].compose()
+    hall.ask()
+    waiting, other = hall.ask(), hall.ask(account=8)
+    hall.all[1].compose()
+    assert other and not waiting
+
+
+def test_that_is_forgotten_after_a_while(hall):
+    kill_one_for_its_cpu(hall)
+    hall.clock.advance(SLOW)
+    hall.ask()
+    hall.ask()
+    assert [len(each.tasks) for each in hall.all] == [1, 1, 1]
 
 
 def test_who_has_nothing_to_do_for_long_goes(hall):
@@ -189,7 +276,7 @@ def test_who_takes_too_long_is_ended(hall):
     hall.clock.advance(DEADLINE)
     assert hall.all[0].signals == ["KILL"]
     hall.all[0].end(signal=9)
-    assert error(found)[0] == 413
+    assert error(found)[0] == 503 and dict(found[0].value.fields)[b"Retry-After"]
 
 
 def test_who_takes_too_much_cpu_was_ended_by_the_system(hall):
@@ -251,3 +338,24 @@ def test_pieces_of_a_file(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"a" * 200_000)
     assert [len(piece) for piece in FilePieces(path)] == [65536, 65536, 65536, 3392]
+
+
+def test_a_request_for_which_there_is_no_room_leaves_nothing(hall, monkeypatch):
+    class Full:
+        def __init__(self, descriptor, mode):
+            self.descriptor = descriptor
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            os.close(self.descriptor)
+
+        def write(self, octets):
+            os.write(self.descriptor, octets[:1])
+            raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "fdopen", Full)
+    status, text = error(hall.ask())
+    assert status == 503 and "not enough room" in text
+    assert hall.files() == [] and hall.all == []

@@ -6,6 +6,7 @@ import base64
 import email
 import email.policy
 import json
+import time
 from urllib.parse import urlencode
 
 import pytest
@@ -14,7 +15,8 @@ from smtpeter.features.catalog import Catalog
 from smtpeter.features.options import OptionTable
 from smtpeter.model.feature import Option, OptionKind
 from smtpeter.web.rest.fields import ATTACHMENTS, SendRequest, body_schema
-from smtpeter.web.rest.outgoing import make_rules, read_outgoing
+from smtpeter.web.rest.forms import File
+from smtpeter.web.rest.outgoing import make_outgoing, make_rules, read_outgoing
 from smtpeter.web.rest.values import ApiError
 
 ENTROPY = "0123456789abcdef"
@@ -311,7 +313,7 @@ def test_a_whole_message_and_empty_parts_do_not():
         ({"subject": ["x"]}, "subject"),
         ({"subject": "x\ny"}, "subject"),
         ({"text": {}}, "text"),
-        ({"html": []}, "html"),
+        ({"html": ["x"]}, "html"),
         ({"unsubscribe": "https://example.org"}, "unsubscribe"),
         ({"unsubscribe": {"email": "x"}}, "unsubscribe.email"),
         ({"unsubscribe": {"email": "a@b.org,c@d.org"}}, "unsubscribe.email"),
@@ -458,3 +460,75 @@ def test_forms_and_json_say_the_same():
     tree = LETTER | {"recipients": "joe@example.com", "trackclicks": "true"}
     assert octets(form(urlencode(tree))) == octets(make(tree))
     assert form(urlencode(tree))[::2] == make(tree)[::2]
+
+
+# --- what is empty, and what programs send in odd ways ---
+
+
+def test_what_is_empty_is_as_nothing():
+    outgoing = form("recipients=&recipient=a@example.com&from=me@example.org&text=x&html=&unsubscribe%5Boneclick%5D=")
+    assert [each.address for each in outgoing.envelope.recipients] == ["a@example.com"]
+    assert make(LETTER | {"recipients": [], "recipient": "a@example.com"}).envelope.recipients
+    assert "recipients: write at least one" in refusal(LETTER | {"recipients": ""})
+
+
+@pytest.mark.parametrize("field", ["text", "html"])
+def test_content_out_of_a_file(field):
+    tree = LETTER | {"text": "", field: File("x.html", "text/html", b"\xef\xbb\xbfcaf\xc3\xa9")}
+    assert message(make_outgoing(tree, RULES, ENTROPY)).get_content().strip() == "caf\u00e9"
+    with pytest.raises(ApiError, match=f"^{field}: this file is not UTF-8$"):
+        make_outgoing(LETTER | {field: File("x.html", "", b"\xff")}, RULES, ENTROPY)
+
+
+def test_a_whole_message_out_of_a_file_is_as_one_in_a_text():
+    octets_given = b"Subject: x\n\na\rb\r\nc"
+    tree = {"recipients": "a@example.com", "mime": File("m.eml", "", octets_given)}
+    assert octets(make_outgoing(tree, RULES, ENTROPY)) == b"Subject: x\r\n\r\na\r\nb\r\nc\r\n"
+    with pytest.raises(ApiError, match=r"^mime: .*NUL"):
+        make_outgoing(tree | {"mime": File("m.eml", "", b"a: b\n\n\0")}, RULES, ENTROPY)
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"recipients": "nobody"}, "recipients"),
+        ({"recipients": ["a@example.com", "nobody"]}, "recipients.1"),
+        ({"recipients": "a@b@c"}, "recipients"),
+        ({"envelope": "nobody"}, "envelope"),
+        ({"from": "nobody"}, "from"),
+        ({"to": "Joe <nobody>"}, "to"),
+        ({"unsubscribe": {"email": "nobody"}}, "unsubscribe.email"),
+    ],
+)
+def test_addresses_are_asked_for_as_they_are_written_here(more, field):
+    assert refusal(LETTER | {"recipients": "a@example.com"} | more) == f"{field}: write it as name@example.com"
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"dsn": "x"}, "dsn: write an object"),
+        ({"attachments": ["x"]}, "attachments.0: write an object"),
+        ({"subject": ["x"]}, "subject: write a text"),
+        ({"unsubscribe": {"oneclick": "x"}}, "unsubscribe.oneclick: write true or false"),
+    ],
+)
+def test_what_is_wrong_is_said_in_our_words(more, sentence):
+    assert refusal(LETTER | {"recipients": "a@example.com"} | more) == sentence
+
+
+def test_addresses_by_the_hundred_thousand_are_not_read():
+    for more in ({"to": "x@b.example," * 100_000}, {"recipients": "x@b.example," * 1_000_000}):
+        started = time.process_time()
+        assert refusal(LETTER | {"recipients": "a@example.com"} | more).startswith(next(iter(more)))
+        assert time.process_time() - started < 0.2
+
+
+def test_commas_and_quotes_without_addresses_cost_little():
+    for text in ("," * 200_000, ', "",' * 50_000, '"",' * 50_000, '""' * 100_000 + " <a@b.example>"):
+        started = time.process_time()
+        try:
+            make(LETTER | {"recipients": "a@example.com", "to": text})
+        except ApiError:
+            pass
+        assert time.process_time() - started < 0.5

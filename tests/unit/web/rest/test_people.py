@@ -73,7 +73,7 @@ def test_an_account_that_is_there_is_not_added_again(gateway):
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        ({}, "email: Field required"),
+        ({}, "email: this is missing"),
         ({"email": "nobody"}, "email: must be an e-mail address"),
         ({"email": ""}, "email: must be an e-mail address"),
         ({"email": "a@b.example\r\nX: y"}, "email: must be an e-mail address"),
@@ -81,11 +81,10 @@ def test_an_account_that_is_there_is_not_added_again(gateway):
         ({"email": "<a@b.example>"}, "email: must be an e-mail address"),
         ({"email": "a@b.example,c@d.example"}, "email: must be an e-mail address"),
         ({"email": "a" * 250 + "@b.example"}, "email: String should have at most 254 characters"),
-        ({"email": ["a@b.example"]}, "email: Input should be a valid string"),
+        ({"email": ["a@b.example"]}, "email: write a text"),
         ({"email": "a@b.example", "name": "one\ntwo"}, "name: must be one line of printable characters"),
         ({"email": "a@b.example", "name": "n" * 201}, "name: String should have at most 200 characters"),
-        ({"email": "a@b.example", "admin": "perhaps"}, "admin: Input should be a valid boolean, unable to interpret "
-         "input"),
+        ({"email": "a@b.example", "admin": "perhaps"}, "admin: write true or false"),
         ({"email": "a@b.example", "state": "approved"}, "state: there is no such field in this request"),
         ({"email": "a@b.example", "password_hash": "x"}, "password_hash: there is no such field in this request"),
         ({"email": "a@b.example", "number": 1}, "number: there is no such field in this request"),

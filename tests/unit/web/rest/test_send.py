@@ -20,9 +20,10 @@ from smtpeter.model.submission import Idempotency, Taken
 from smtpeter.web.rest.elsewhere import FromElsewhere
 from smtpeter.web.rest.outgoing import make_rules, read_outgoing
 from smtpeter.web.rest.routes import RouteTable
-from smtpeter.web.rest.send import IN_HERE, VALUES, Resend, routes
+from smtpeter.web.rest.send import Resend, routes
 from smtpeter.web.rest.values import ApiError, Call, Request
-from tests.fakes.intake import FakeSubmitter, FixedClock
+from smtpeter.web.rest.weight import IN_HERE, STRUCTURE, VALUES
+from tests.fakes.intake import ALICE, FakeSubmitter, FixedClock
 
 ID = "01hf8z3k4m5n6p7q8r9s0tavbw"
 OTHER = "01hf8z3k4m5n6p7q8r9s0tavbx"
@@ -112,7 +113,8 @@ class FakeElsewhere:
         self.removed = 0
         self.trouble = None
 
-    async def compose(self, request):
+    async def compose(self, request, account):
+        assert account == ALICE.number
         self.asked.append(request)
         if self.trouble is not None:
             raise self.trouble
@@ -254,8 +256,8 @@ def test_the_longest_key(site):
     [
         (b"", Path("upload")),
         (b'{"x": "%s"}' % (b"y" * IN_HERE), None),
-        (b'{"x": [%s1]}' % (b"1," * (VALUES + 1)), None),
-        (b"recipients[]=a@example.com&" * VALUES, None),
+        (b'{"x": [%s1]}' % (b"1," * STRUCTURE), None),
+        (b"recipients[]=a@example.com&" * (VALUES + 1), None),
     ],
 )
 def test_what_may_take_long_is_composed_elsewhere(site, body, file):
