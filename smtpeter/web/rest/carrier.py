@@ -172,7 +172,9 @@ class Upload:
         try:
             octets = self._body.finish()
             self._work = self._carrier.answer(self._described(octets, self._body.file))
-            await self._send(await self._work)
+            response = await self._work
+            self._body.discard()  # whoever has the answer finds nothing left behind
+            await self._send(response)
         except CancelledError:
             pass
         except Exception:

@@ -281,9 +281,13 @@ def test_real_messages(name):
     for type, text in (("plain", reader.text), ("html", reader.html)):
         body = message.get_body((type,))
         assert (text is None) == (body is None)
-        shown = "" if body is None else body.get_content()
+        try:
+            shown = "" if body is None else body.get_content()
+        except LookupError:  # a charset that nobody has
+            continue
         if text is not None and "\ufffd" not in shown:  # Python knows fewer charsets as people use them
-            assert text.replace("\r\n", "\n").rstrip("\n") == shown.replace("\r\n", "\n").rstrip("\n")
+            # White space at the end of an encoded line is no part of it (RFC 2045 section 6.7); Python keeps the last.
+            assert text.replace("\r\n", "\n").rstrip() == shown.replace("\r\n", "\n").rstrip()
 
 
 # --- hostile ----------------------------------------------------------------------------------------------------------
