@@ -17,7 +17,7 @@ from base64 import b64encode
 from pathlib import Path
 
 SCRIPTS = Path(sys.executable).parent
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 
 
 def free_ports(count):
@@ -30,13 +30,13 @@ def free_ports(count):
 
 
 def wait_for(what, timeout=20.0, message="it did not happen in time"):
-    """Ask until the answer is true, and give it back."""
+    """Ask until the answer is true, and give it back.  ``message`` may be a function that makes it in the end."""
     end = time.monotonic() + timeout
     while True:
         answer = what()
         if answer:
             return answer
-        assert time.monotonic() < end, message
+        assert time.monotonic() < end, message() if callable(message) else message
         time.sleep(0.05)
 
 
@@ -94,7 +94,7 @@ https = ["tcp:{self.https}:interface=127.0.0.1"]
         return self.wait_until_up()
 
     def wait_until_up(self):
-        wait_for(self._is_up, START_TIMEOUT, f"the server did not start: {self.log.read_text()[-3000:]}")
+        wait_for(self._is_up, START_TIMEOUT, lambda: f"the server did not start: {self.log.read_text()[-3000:]}")
         return self
 
     def _is_up(self):
