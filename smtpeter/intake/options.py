@@ -15,10 +15,10 @@ from smtpeter.errors import Refusal
 from smtpeter.interfaces import IFeatureCatalog
 from smtpeter.mime.words import decode_field
 from smtpeter.model.feature import CORE_OPTIONS, option_key
+from smtpeter.model.submission import IDEMPOTENCY_KEY
 from smtpeter.model.tags import read_tags
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
-_KEY = re.compile(r"[ -~]{1,255}")
 LONGEST_WAIT = 366 * 86400.0
 """So many seconds ahead may a message be submitted."""
 _VALUE_LIMIT = 1001
@@ -134,6 +134,6 @@ def _read_time(text: str) -> float:
 
 
 def _read_key(text: str) -> str:
-    if _KEY.fullmatch(text) is None:
+    if IDEMPOTENCY_KEY.fullmatch(text) is None:
         raise ValueError("write 1 to 255 printable ASCII characters")
     return text

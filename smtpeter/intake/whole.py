@@ -30,7 +30,7 @@ from smtpeter.interfaces import (
 from smtpeter.mime.trace import Origin
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.feature import MessageSummary, Options
-from smtpeter.model.ids import ENTROPY_BYTES, make_submission_id, recipient_id
+from smtpeter.model.ids import ENTROPY_BYTES, make_submission_id
 from smtpeter.model.submission import Content, Idempotency, Submission, Taken, WholeMessage
 
 CHANNEL = "rest"
@@ -243,7 +243,7 @@ class WholeIntake:
         except Exception:
             abort()
             raise
-        return _all_taken(submission) if taken is None else taken
+        return Taken.whole(submission.id, submission.envelope.recipients) if taken is None else taken
 
     def _choose_again(self, submission: Submission, submitter: ISubmitter) -> tuple[Options, bool]:
         """The options that it had, as far as there still are such, and whether it has to be prepared.
@@ -285,10 +285,3 @@ def _cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _declared(envelope: Envelope, seven_bit: bool) -> Envelope:
     body = "7BIT" if seven_bit else "8BITMIME"
     return envelope if envelope.body == body else envelope._replace(body=body)
-
-
-def _all_taken(submission: Submission) -> Taken:
-    id, recipients = submission.id, submission.envelope.recipients
-    count = len(recipients)
-    ids = ((recipient_id(id, number, count), each.address) for number, each in enumerate(recipients, 1))
-    return Taken(id, tuple(ids))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from smtpeter.model.envelope import Envelope
+from smtpeter.model.envelope import Envelope, Recipient
+from smtpeter.model.ids import recipient_id
 
 
 class Content(NamedTuple):
@@ -22,6 +24,10 @@ class Content(NamedTuple):
     data: bytes | None = None
     file: str | None = None
     prepared: bool = False
+
+
+IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
+"""What may be the key of :class:`Idempotency`: printable ASCII."""
 
 
 class Idempotency(NamedTuple):
@@ -44,6 +50,13 @@ class Taken(NamedTuple):
     id: str
     recipients: tuple[tuple[str, str], ...]
     again: bool = False
+
+    @classmethod
+    def whole(cls, id: str, recipients: Sequence[Recipient], *, again: bool = False) -> Taken:
+        """What is told where all recipients are those of one submission, in its order."""
+        count = len(recipients)
+        numbered = enumerate(recipients, 1)
+        return cls(id, tuple([(recipient_id(id, number, count), each.address) for number, each in numbered]), again)
 
 
 class WholeMessage(NamedTuple):

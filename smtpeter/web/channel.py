@@ -7,6 +7,7 @@ import re
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ISSLTransport
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -101,6 +102,22 @@ class SiteRequest(Request):
         if self._upload is not None:
             self._upload.lost()
         super().connectionLost(reason)
+
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The header, names in lower case."""
+        given = self.requestHeaders.getAllRawHeaders()
+        return tuple((name.lower(), value) for name, values in given for value in values)
+
+    @property
+    def peer(self) -> str:
+        """The address of whoever is at the other end of the connection, empty where it is none of IP."""
+        return getattr(self.getClientAddress(), "host", "")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it came over TLS."""
+        return bool(ISSLTransport.providedBy(self.channel.transport))
 
     @property
     def is_upload(self) -> bool:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
-from twisted.internet.interfaces import ISSLTransport
 from twisted.web.http import FORBIDDEN, NO_BODY_CODES, NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smtpeter.locations import Network
 from smtpeter.web.channel import Channel, SiteRequest
+from smtpeter.web.clients import is_within
 from smtpeter.web.metrics import CONTENT_TYPE, Metrics
 from smtpeter.web.rest.carrier import Carrier
 from smtpeter.web.tracking import PREFIX, Tracking
@@ -117,12 +116,7 @@ class _Metrics(_Page):
         return self._metrics.render()
 
     def _is_allowed(self, request: Request) -> bool:
-        try:
-            address = ipaddress.ip_address(getattr(request.getClientAddress(), "host", ""))
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self._allow)
+        return is_within(cast(SiteRequest, request).peer, self._allow)
 
 
 class _Robots(_Page):
@@ -156,12 +150,8 @@ class _Tracked(Resource):
         self._tracking = tracking
 
     def render(self, request: Request) -> int:
-        given = request.requestHeaders.getAllRawHeaders()
-        fields = tuple((name.lower(), value) for name, values in given for value in values)
-        peer = getattr(request.getClientAddress(), "host", "")
-        secure = ISSLTransport.providedBy(request.channel.transport)
-        body = cast(SiteRequest, request).kept
-        answer = self._tracking.answer(request.method, request.uri, fields, peer, secure, body)
+        told = cast(SiteRequest, request)
+        answer = self._tracking.answer(told.method, told.uri, told.fields, told.peer, told.is_encrypted, told.kept)
         request.setResponseCode(answer.status)
         request.responseHeaders.removeHeader(b"server")
         for name, value in answer.fields:

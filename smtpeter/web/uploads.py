@@ -19,6 +19,19 @@ MOST_OF_ONE = 10
 _SUFFIX = ".upload"
 
 
+def new_path(directory: Path) -> Path:
+    """A path for a body, of which there is no file yet; what is left of such files is removed at the next start."""
+    return directory / f"{uuid4().hex}{_SUFFIX}"
+
+
+def create(path: Path) -> int:
+    """Make its file, open for writing and for nobody else's eyes.
+
+    :raises OSError: where that is not possible.
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
 class TooLarge(Exception):
     """More came than may come."""
 
@@ -51,8 +64,8 @@ class Uploads:
         """
         if self._open.total() >= MOST or self._open[account] >= MOST_OF_ONE:
             raise TooMany
-        path = self.directory / f"{uuid4().hex}{_SUFFIX}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        path = new_path(self.directory)
+        descriptor = create(path)
         self._open[account] += 1
         return descriptor, path
 

@@ -75,7 +75,7 @@ class Keys:
         known = self._find(place, time)
         if known is None:
             self._added[place] = _Known(digest, submission.id, 0, count), time
-            return submission, _told(submission.id, submission.envelope.recipients)
+            return submission, Taken.whole(submission.id, submission.envelope.recipients)
         try:
             return None, _told_again(known, digest, submission.envelope.recipients)
         except IdempotencyConflict as conflict:
@@ -119,18 +119,11 @@ def forget_keys(connection: sqlite3.Connection, before: int, limit: int) -> int:
     return len(old)
 
 
-def _told(id: str, recipients: Sequence[Recipient], *, again: bool = False) -> Taken:
-    """What is told of a whole request."""
-    count = len(recipients)
-    told = ((recipient_id(id, number, count), recipient.address) for number, recipient in enumerate(recipients, 1))
-    return Taken(id, tuple(told), again)
-
-
 def _told_again(known: _Known, digest: bytes, recipients: Sequence[Recipient]) -> Taken:
     """What is told of a whole request that was made before: its recipients were the same, in the same order."""
     if known.digest != digest:
         raise IdempotencyConflict(f"another request than {known.submission} was made under this key")
-    return _told(known.submission, recipients, again=True)
+    return Taken.whole(known.submission, recipients, again=True)
 
 
 def _hashed(key: str) -> bytes:

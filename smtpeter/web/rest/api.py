@@ -30,13 +30,9 @@ from smtpeter.web.rest.rates import Rates
 from smtpeter.web.rest.routes import Route, RouteTable
 from smtpeter.web.rest.values import PREFIX, ApiError, Call, Request, Response, error_response
 
-RETRY_AFTER = 10
-"""Seconds that a client is asked to wait after 503."""
-
 _REMEMBERED = 10_000  # tokens
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+)")
 _STATUSES = {535: 401, 550: 403, 552: 413, 454: 429}
-_AFTER = ((b"Retry-After", b"%d" % RETRY_AFTER),)
 _CHALLENGE = ((b"WWW-Authenticate", b'Bearer realm="smtpeter"'),)
 
 
@@ -117,12 +113,18 @@ class Api:
         if not request.secure and not self._is_local(request.peer):
             raise ApiError(400, "This API is only there over HTTPS: whatever was sent in clear, token included, is no "
                            "secret any more")  # fmt: skip
-        submitter = await self._submitter(request, query_text)
+        bearer = _BEARER.fullmatch(request.field(b"authorization").strip())
+        if bearer is None:
+            query = read_query(query_text)
+            given = query.get("access_token", "")
+            submitter = await self._submitter(given[-1] if isinstance(given, list) else given, request.address)
+        else:
+            submitter = await self._submitter(bearer[1].decode("ascii"), request.address)
+            query = read_query(query_text)  # of a stranger's request nothing else is looked at
         wait = self._rates.take(submitter.login) if counted else 0.0
         if wait:
             after = ((b"Retry-After", b"%d" % max(1, round(wait + 0.5))),)
             raise ApiError(429, "This token sends more requests than it may: try again later", after)
-        query = read_query(query_text)
         route, parameters = self._table.find(request.method, path[len(PREFIX) - 1 :])
         if route.scope not in submitter.scopes:
             scopes = ", ".join(submitter.scopes) or "nothing"
@@ -131,17 +133,14 @@ class Api:
             )
         return route, parameters, submitter, query
 
-    async def _submitter(self, request: Request, query_text: bytes) -> ISubmitter:
+    async def _submitter(self, token: str, address: str) -> ISubmitter:
         """Whoever the token tells, still allowed to do what is asked for."""
-        bearer = _BEARER.fullmatch(request.field(b"authorization").strip())
-        given = bearer[1].decode("ascii") if bearer else read_query(query_text).get("access_token", "")
-        token = given[-1] if isinstance(given, list) else given
         if not token:
             raise ApiError(
                 401, "An access token is needed: ?access_token=TOKEN or Authorization: Bearer TOKEN", _CHALLENGE
             )
         mark = hashlib.sha256(token.encode("utf-8", "replace")).digest()
-        return await self._recognise(mark) or await self._log_in(mark, token, request.address)
+        return await self._recognise(mark) or await self._log_in(mark, token, address)
 
     async def _recognise(self, mark: bytes) -> ISubmitter | None:
         """Whoever had this token a while ago, if it is still good."""
@@ -174,21 +173,21 @@ class Api:
         if isinstance(error, Refusal):
             code = error.reply.code
             status = _STATUSES.get(code, 503 if code < 500 else 400)
-            return ApiError(status, error.reply.text, _AFTER if status in (429, 503) else ())
+            return ApiError(status, error.reply.text)
         if isinstance(error, IdempotencyConflict):
             return ApiError(409, "Another request was made under this Idempotency-Key: use a new key for it")
         if isinstance(error, NotPossible):
             return ApiError(409, str(error))
         if isinstance(error, StorageFull):
-            return ApiError(503, "There is not enough room to keep mail now; try again later", _AFTER)
+            return ApiError(503, "There is not enough room to keep mail now; try again later")
         if isinstance(error, StorageUnavailable):
             self._log.error("storage: {reason}", event="storage", reason=str(error))
-            return ApiError(503, "The store cannot be used now; try again later", _AFTER)
+            return ApiError(503, "The store cannot be used now; try again later")
         if isinstance(error, ContentCorrupt):
             self._log.error("storage: {reason}", event="content", reason=str(error))
         else:
             self._log.failure("a request of the REST API failed")
-        return ApiError(503, "Something went wrong here; try again later", _AFTER)
+        return ApiError(503, "Something went wrong here; try again later")
 
 
 def read_query(text: bytes) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.logger import Logger
 from twisted.web.http import datetimeToString
 from zope.interface import implementer
 
 from smtpeter.locations import Network
 from smtpeter.web.clients import client_of
-from smtpeter.web.rest.api import RETRY_AFTER, Api
+from smtpeter.web.rest.api import Api
 from smtpeter.web.rest.values import ApiError, Request, Response, error_response
 from smtpeter.web.uploads import Body, TooLarge, TooMany, Uploads
 
@@ -31,8 +31,7 @@ STALLED = 60.0
 """Seconds after which a client that takes nothing of its answer is cut off."""
 
 ALWAYS = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
-_AFTER = ((b"Retry-After", b"%d" % RETRY_AFTER),)
-_STARTING = ApiError(503, "The service is starting; try again later", _AFTER)
+_STARTING = ApiError(503, "The service is starting; try again later")
 
 
 def longest_body(message_size: int) -> int:
@@ -138,10 +137,10 @@ class Upload:
         except TooLarge:
             self._refuse(self._too_large())
         except TooMany:
-            self._refuse(ApiError(503, "Too many large requests are under way; try again later", _AFTER))
+            self._refuse(ApiError(503, "Too many large requests are under way; try again later"))
         except OSError as error:
             self._log.error("storage: an upload cannot be kept: {reason}", event="storage", reason=str(error))
-            self._refuse(ApiError(503, "There is not enough room for this request now; try again later", _AFTER))
+            self._refuse(ApiError(503, "There is not enough room for this request now; try again later"))
         else:
             if self._body.size > UNKNOWN and not self._asked:
                 self._asked = True
@@ -197,11 +196,9 @@ class Upload:
 
     def _described(self, body: bytes, file: Path | None) -> Request:
         request = self._request
-        given = request.requestHeaders.getAllRawHeaders()
-        fields = tuple((name.lower(), value) for name, values in given for value in values)
-        peer = getattr(request.getClientAddress(), "host", "")
-        secure = ISSLTransport.providedBy(request.channel.transport)
-        return self._carrier.describe(self._method, self._target, fields, peer, secure, body, file)
+        return self._carrier.describe(
+            self._method, self._target, request.fields, request.peer, request.is_encrypted, body, file
+        )
 
     def _pause(self, paused: bool) -> None:
         producer = self._request.channel._networkProducer
@@ -252,22 +249,17 @@ class Upload:
         request = self._request
         if isinstance(response.body, bytes):
             request.write(response.body)
+        elif self._method == b"HEAD":
+            await _close(response.body)
         else:
-            body = response.body if self._method != b"HEAD" else _nothing(response.body)
-            self._stream = _Stream(request, body, self._carrier.timers)
+            self._stream = _Stream(request, response.body, self._carrier.timers)
             await self._stream.run()
         if not self._lost and not (self._stream and self._stream.stopped):
             request.finish()
 
 
-async def _nothing(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Of an answer to HEAD there is no body; what would have made it is told that it is not wanted."""
-    await _close(body)
-    return
-    yield b""
-
-
 async def _close(body: bytes | AsyncIterator[bytes]) -> None:
+    """Tell whoever makes a body that nothing more of it is wanted."""
     close = getattr(body, "aclose", None)
     if close is not None:
         await close()

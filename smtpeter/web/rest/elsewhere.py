@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
-from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport, IReactorProcess, IReactorTime
@@ -20,6 +19,7 @@ from smtpeter.web.rest.exchange import COMPOSED, Setup, decode_answer, decode_ou
 from smtpeter.web.rest.outgoing import Outgoing
 from smtpeter.web.rest.rota import Rota
 from smtpeter.web.rest.values import ApiError, Request
+from smtpeter.web.uploads import create, new_path
 
 PROCESSES = 2
 """At once."""
@@ -41,14 +41,13 @@ SLOW = 60.0
 
 _PIECE = 64 * 1024
 _LINE_LIMIT = 16 * 1024 * 1024
-_AFTER = ((b"Retry-After", b"10"),)
 _OVERDONE = ApiError(413, "This request takes more time to be read than a message may")
-_OVERDUE = ApiError(503, "This request was not read in time; try again later", _AFTER)
-_NO_ROOM = ApiError(503, "There is not enough room for this request now; try again later", _AFTER)
-_STOPPING = ApiError(503, "The service is stopping; try again later", _AFTER)
-_NONE = ApiError(503, "Large requests cannot be read now; try again later", _AFTER)
-_TOO_MANY = ApiError(503, "Too many large requests are under way; try again later", _AFTER)
-_BROKEN = ApiError(503, "This request could not be read; try again later", _AFTER)
+_OVERDUE = ApiError(503, "This request was not read in time; try again later")
+_NO_ROOM = ApiError(503, "There is not enough room for this request now; try again later")
+_STOPPING = ApiError(503, "The service is stopping; try again later")
+_NONE = ApiError(503, "Large requests cannot be read now; try again later")
+_TOO_MANY = ApiError(503, "Too many large requests are under way; try again later")
+_BROKEN = ApiError(503, "This request could not be read; try again later")
 
 
 class FromElsewhere(NamedTuple):
@@ -120,7 +119,7 @@ class Elsewhere:
         try:
             told = await self._have_done(account, encode_task(file, request.field(b"content-type")))
             if "error" in told:
-                raise ApiError(told["status"], told["error"], _AFTER if told["status"] == 503 else ())
+                raise ApiError(told["status"], told["error"])
         except BaseException:
             _remove(composed)
             raise
@@ -138,9 +137,9 @@ class Elsewhere:
             process.kill("the service is stopping")
 
     def _write(self, body: bytes) -> Path:
-        path = self._directory / f"{uuid4().hex}.upload"
+        path = new_path(self._directory)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = create(path)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(body)
         except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ from smtpeter.interfaces import IClock, IFeatureCatalog, IMessageIntake, IQueueS
 from smtpeter.model.account import Scope
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.listing import Filter, MessageRow, Verb
-from smtpeter.model.submission import Idempotency, Submission, Taken, WholeMessage
+from smtpeter.model.submission import IDEMPOTENCY_KEY, Idempotency, Submission, Taken, WholeMessage
 from smtpeter.web.rest.bodies import digest_of
 from smtpeter.web.rest.elsewhere import Elsewhere
 from smtpeter.web.rest.fields import body_schema
@@ -33,7 +32,6 @@ _KEY_FIELD = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     "description": "Your own name for this request: to send it again within 24 hours does no harm.",
 }
-_KEY = re.compile(rb"[ -~]{1,255}")
 _TAKEN = {
     "type": "object",
     "description": "The recipients' addresses by the ids of their messages, in the order of the request.",
@@ -214,12 +212,12 @@ def read_key(request: Request) -> str:
 
     :raises ApiError: 400.
     """
-    given = [value for name, value in request.fields if name == b"idempotency-key"]
+    given = [value.decode("latin-1") for name, value in request.fields if name == b"idempotency-key"]
     if not given:
         return ""
-    if len(given) > 1 or _KEY.fullmatch(given[0]) is None:
+    if len(given) > 1 or IDEMPOTENCY_KEY.fullmatch(given[0]) is None:
         raise ApiError(400, "Idempotency-Key: write one, of 1 to 255 printable ASCII characters")
-    return given[0].decode("ascii")
+    return given[0]
 
 
 def _digest_of_resend(submission: str, numbers: tuple[int, ...]) -> bytes:

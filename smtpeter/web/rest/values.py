@@ -51,14 +51,23 @@ class Response(NamedTuple):
     fields: Fields = ()
 
 
+RETRY_AFTER = 10
+"""Seconds that a client is asked to wait where nobody knows better."""
+
+_RETRY_AFTER = ((b"Retry-After", b"%d" % RETRY_AFTER),)
+
+
 class ApiError(Exception):
-    """A request that is not carried out: its status, and a sentence that says what was wrong and what to do."""
+    """A request that is not carried out: its status, and a sentence that says what was wrong and what to do.
+
+    Whoever may come again (429, 503) is told when: unless ``fields`` say so, after :data:`RETRY_AFTER`.
+    """
 
     def __init__(self, status: int, text: str, fields: Fields = ()) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
-        self.fields = fields
+        self.fields = fields or (_RETRY_AFTER if status in (429, 503) else ())
 
 
 class Call(NamedTuple):
