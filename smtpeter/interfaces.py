@@ -15,7 +15,8 @@ from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 from smtpeter.model.account import USUAL_SCOPES, Account, AccountState, Credential, CredentialKind, Scope
-from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, SettledJob
+from smtpeter.model.delivery import Job, Lane, LeasedRecipient, Outcome, SettledJob
+from smtpeter.model.domain import DomainKey, SenderDomain, SigningKey
 from smtpeter.model.envelope import Recipient
 from smtpeter.model.event import EventKind, JournalEntry
 from smtpeter.model.feature import (
@@ -32,7 +33,8 @@ from smtpeter.model.feature import (
     WebRequest,
     WebResponse,
 )
-from smtpeter.model.listing import Filter, MessageRow, Record, RecordFilter, Verb
+from smtpeter.model.listing import Filter, MessageRow, Parking, Record, RecordFilter, Standing, Verb
+from smtpeter.model.route import Route, SiteState, TlsPolicy
 from smtpeter.model.submission import Content, Idempotency, Submission, Taken, WholeMessage
 
 T = TypeVar("T")
@@ -177,14 +179,32 @@ class IQueueStore(Interface):
         except what was submitted for a later time and not tried yet.  Fires with the number of recipients whose due
         time was changed."""
 
-    def due_domains(now: float, limit: int) -> Deferred[tuple[Sequence[str], float | None]]:
-        """Domains with recipients due at ``now``, longest waiting first, and the time at which the next one after
-        ``now`` falls due (None: none is waiting)."""
+    def due_lanes(now: float, limit: int) -> Deferred[tuple[Sequence[Lane], float | None]]:
+        """Lanes with recipients due at ``now`` that are not parked, those first that were so first, and the time at
+        which the next one after ``now`` falls due or is parked no longer (None: none is waiting)."""
 
-    def claim_due(domains: Sequence[str], limit: int, now: float, lease_until: float) -> Deferred[Sequence[Job]]:
-        """Lease up to ``limit`` recipients that are due in these domains.  A submission is in at most one job of the
-        answer, unless parts of the store are damaged: what can be read is claimed around them, what cannot is held or
-        left alone.  The committed claim is the mark that an attempt may be under way."""
+    def claim_due(shares: Sequence[tuple[Lane, int]], now: float, lease_until: float) -> Deferred[Sequence[Job]]:
+        """Lease recipients that are due in these lanes, from each up to so many; of the last submission among them all
+        that are due in its lane, up to 100 more, so that they can go together.  A submission is in at most one job of
+        the answer, unless parts of the store are damaged: what can be read is claimed around them, what cannot is held
+        or left alone.  The committed claim is the mark that an attempt may be under way."""
+
+    def claim_overdue(
+        lanes: Sequence[Lane], limit: int, now: float, delayed: float, until: float
+    ) -> Deferred[Sequence[Job]]:
+        """Lease, until ``until``, up to ``limit`` recipients of these lanes, parked or not, that are due and must not
+        wait for their turn: their time for delivery is over, or their sender asked to be told of a delay, was not told
+        yet, and handed them over before ``delayed``."""
+
+    def park(lanes: Collection[Lane], site: str, until: float) -> Deferred[None]:
+        """Leave these lanes alone until then: they go to a site that takes nothing more now.  Recipients of theirs that
+        fall due meanwhile wait with the others.  A time that has come ends it."""
+
+    def parking(lane: Lane) -> Deferred[Parking | None]:
+        """Where a lane is parked for; None where it is not now, or nothing waits in it."""
+
+    def standing(submission: str, number: int) -> Deferred[Standing]:
+        """Where a recipient stands now.  Fails with KeyError."""
 
     def claim_incoming(limit: int, now: float, until: float) -> Deferred[Sequence[Unprepared]]:
         """Take up to ``limit`` submissions that wait to be prepared, in the order in which they came.  Each is nobody
@@ -229,7 +249,8 @@ class IQueueStore(Interface):
         """Carry out a verb on at most ``limit`` recipients that it fits; fires with how many were changed.
 
         retry: due (deferred) ones are due at once.  hold: due ones are held.  release: held ones are due at once.
-        cancel: due or held ones are cancelled.  Leased recipients are left alone.
+        cancel: due or held ones are cancelled.  Leased recipients are left alone.  What is retried or released ends
+        the parking of its lane, for all that waits there; retry fits what is due in a parked lane too.
         """
 
     def submission(id: str) -> Deferred[Submission]:
@@ -253,6 +274,39 @@ class IQueueStore(Interface):
 
     def generation() -> Deferred[int]:
         """A counter that grows whenever a command changed what a running server may have cached."""
+
+
+class ISiteStore(Interface):
+    """Sites that are slowed or paused: what operators see of them, and what they say to it."""
+
+    def write(states: Sequence[SiteState]) -> Deferred[None]:
+        """These and no others; an operator's word to resume that was not read before stays."""
+
+    def states() -> Deferred[Sequence[SiteState]]:
+        """All, longest first."""
+
+    def resume(site: str) -> Deferred[int]:
+        """Ask the server to treat a site (empty: every one) as if nothing had been; lanes that are parked for it are
+        so no more.  Fires with how many states of sites that concerns."""
+
+
+class IDomainStore(Interface):
+    """Domains that accounts send from."""
+
+    def add_domain(domain: str, email: str, keys: Sequence[DomainKey]) -> Deferred[SenderDomain]:
+        """Fails with NotPossible where there is no such account, or somebody has the domain."""
+
+    def remove_domain(domain: str) -> Deferred[None]:
+        """With its keys.  Fails with NotPossible where there is none."""
+
+    def add_key(domain: str, key: DomainKey) -> Deferred[None]:
+        """Another key.  Fails with NotPossible where there is no such domain, or the selector is taken."""
+
+    def remove_key(domain: str, selector: str) -> Deferred[None]:
+        """Fails with NotPossible where there is none."""
+
+    def domains(email: str | None = None) -> Deferred[Sequence[SenderDomain]]:
+        """All, or those of one account, by name."""
 
 
 class IAccountStore(Interface):
@@ -382,10 +436,25 @@ class IDeliveryAgent(Interface):
     """Carries jobs to where they go."""
 
     def deliver(job: Job) -> Deferred[Mapping[int, Outcome]]:
-        """Attempt a job; fires with an outcome for every recipient's number.  An errback is a bug."""
+        """Attempt a job that :meth:`parts` gave; fires with an outcome for every recipient's number.  An errback is a
+        bug."""
 
-    def capacity() -> int:
-        """How many more jobs can start now without waiting for a place."""
+    def plan(lanes: Sequence[Lane], limit: int, crowded: bool = False) -> Any:
+        """What to do about lanes that have something due: a :class:`smtpeter.delivery.plan.Plan`, for at most
+        ``limit`` recipients altogether.  Lanes that were told before and are not exhausted count too.  ``crowded``:
+        there are more than these, which are told once these are parked."""
+
+    def exhausted(lanes: Collection[Lane]) -> None:
+        """Nothing more is due in these now."""
+
+    def waiting() -> Iterable[tuple[Sequence[Lane], Outcome]]:
+        """Lanes with something due that cannot go now, and what that means for a recipient there."""
+
+    def parts(job: Job) -> Sequence[Job]:
+        """The same recipients in jobs that go to one site each, and can go at the same time."""
+
+    def on_room(call: Callable[[], None]) -> None:
+        """``call`` is to be called whenever there is room again where there was none."""
 
     def stop() -> Deferred[None]:
         """Start nothing more, finish what is under way in reasonable time, close idle connections."""
@@ -419,6 +488,42 @@ class ICopies(Interface):
 
         :raises smtpeter.errors.FeatureMissing: where a feature that made slots is not there any more, or fails.
         """
+
+
+class IRouter(Interface):
+    """Finds the way to a domain."""
+
+    def known(domain: str) -> Route | Outcome | None:
+        """What :meth:`route` found not long ago; None: ask it."""
+
+    def route(domain: str) -> Deferred[Route | Outcome]:
+        """The way, or what its being unknown means for recipients there.  An errback is a bug."""
+
+
+class ISigner(Interface):
+    """Signs messages as they go out, last of all."""
+
+    def wants(account: int | None, options: Options) -> bool:
+        """Whether anybody may sign mail of this account with these options."""
+
+    def sign(submission: str, account: int | None, options: Options, content: bytes) -> bytes:
+        """The header fields to be put on top of the content; empty where nobody signs it.  It is called in a thread.
+
+        :raises smtpeter.errors.FeatureMissing: where a feature that should have signed failed.
+        """
+
+
+class ISenderDomains(Interface):
+    """Who may send from which domain, known without asking the store."""
+
+    def owns(account: int, domain: str) -> bool:
+        """Whether the domain, or one that it is below, is the account's; of several the nearest decides."""
+
+    def keys(account: int | None, domain: str) -> Sequence[SigningKey]:
+        """What signs mail of this account from this domain; empty where it is not the account's."""
+
+    def has_keys(account: int | None) -> bool:
+        """Whether there is anything that signs mail of this account."""
 
 
 class ISentMessages(Interface):
@@ -495,6 +600,12 @@ class IFeatureCatalog(Interface):
     def enveloping(options: Options) -> Sequence[tuple[str, IEnvelopeFeature]]:
         """Those that choose its reverse-paths."""
 
+    def signing(options: Options) -> Sequence[tuple[str, ISigningFeature]]:
+        """Those that sign it when it goes out."""
+
+    def securing(options: Options) -> Sequence[tuple[str, ITransportFeature]]:
+        """Those that say how it is to be encrypted on its way."""
+
     def personalizing(name: str) -> IPersonalizingFeature | None:
         """The feature with this name, where it fills slots."""
 
@@ -527,6 +638,13 @@ class IFeatureServices(Interface):
     def is_blocked(account: int | None, submission: str, domain: str = "") -> bool:
         """Whether links of this account or submission, or to this domain, must not work any more.  Only where requests
         are served."""
+
+    def signing_keys(account: int | None, domain: str) -> Sequence[SigningKey]:
+        """What signs mail of this account from this domain; empty where it is not the account's.  Only where mail is
+        delivered."""
+
+    def has_signing_keys(account: int | None) -> bool:
+        """Whether there is anything that signs mail of this account.  Only where mail is delivered."""
 
 
 class IFeaturePlugin(IPlugin):
@@ -587,6 +705,25 @@ class IEnvelopeFeature(IMessageFeature):
 
     def reverse_path(reverse_path: str, addressee: Addressee) -> str:
         """What goes on the wire instead of this reverse-path (empty: null)."""
+
+
+class ITransportFeature(IMessageFeature):
+    """Says how a message is to be encrypted on its way to the receiver, in the reactor's thread."""
+
+    def tls_policy(options: Options) -> TlsPolicy:
+        """What its connection must be at least; of several the strictest counts."""
+
+
+class ISigningFeature(IMessageFeature):
+    """Signs a message, as it goes out, behind all other changes."""
+
+    def signs(account: int | None) -> bool:
+        """Whether it may sign mail of this account.  It is asked for every message, in the reactor's thread: where
+        nobody signs, none has to be looked at in another."""
+
+    def sign(content: bytes, account: int | None) -> bytes:
+        """Whole header fields (with their CRLF) to be put on top; empty: it does not sign this message.  ``content`` is
+        exactly what goes on the wire behind them.  It is called from several threads."""
 
 
 class IResourceFeature(IMessageFeature):

@@ -31,6 +31,7 @@ from smtpeter.locations import (
     parse_resolver,
     parse_web_url,
 )
+from smtpeter.model.route import TlsPolicy
 from smtpeter.quantities import FreeSpace, parse_duration, parse_free_space, parse_size
 
 DEFAULT_FILE = Path("/etc/smtpeter/smtpeter.toml")
@@ -97,6 +98,48 @@ def _relay(value: object) -> str:
     return str(value)
 
 
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")
+    return value
+
+
+def _tls_policy(value: object) -> TlsPolicy:
+    return TlsPolicy(_one_of(*TlsPolicy)(value))
+
+
+class SourceAddress(NamedTuple):
+    """An address that mail goes out from, and the name that it says there in EHLO (empty: the server's own)."""
+
+    address: str
+    hostname: str = ""
+
+
+def _source_address(value: object) -> SourceAddress:
+    if not isinstance(value, dict):
+        return SourceAddress(parse_address(value))
+    if not set(value) <= {"address", "hostname"} or "address" not in value:
+        raise ValueError('is not like { address = "192.0.2.1", hostname = "mail1.example.com" }')
+    hostname = parse_host_name(value["hostname"]) if "hostname" in value else ""
+    return SourceAddress(parse_address(value["address"]), hostname)
+
+
+def _by_domain(read: Callable[[object], Any]) -> Callable[[object], Mapping[str, Any]]:
+    def read_table(value: object) -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError("is not a table of domains")
+        table = {}
+        for domain, item in value.items():
+            try:
+                parse_host_name(domain.removeprefix("*."))
+                table[domain.lower()] = read(item)
+            except ValueError as error:
+                raise ValueError(f"has {_shown(domain)}, which {error}") from None
+        return MappingProxyType(table)
+
+    return read_table
+
+
 def _store_url(value: object) -> str:
     if not isinstance(value, str) or not value.startswith(("sqlite:///", "postgresql://")):
         raise ValueError('has to begin with "postgresql://", or be "sqlite://" and an absolute path')
@@ -133,7 +176,7 @@ def _list_of(read: Callable[[object], Any], *, empty: bool = True) -> Callable[[
 
 
 def _key(read: Callable[[object], Any], default: Any, *, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"read": read, "secret": secret})
+    return field(default_factory=lambda: default, repr=not secret, metadata={"read": read, "secret": secret})
 
 
 def _table(kind: type[Any]) -> Any:
@@ -197,17 +240,35 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class Delivery:
-    """How mail leaves.  ``retry`` are the waits (seconds) after the first, second, ... attempt; the last repeats."""
+    """How mail leaves.
+
+    ``retry`` are the waits (seconds) after the first, second, ... attempt; the last repeats.  ``relays`` and
+    ``tls_domains`` are by recipient domain; ``*.example.com`` is every domain below.  ``delay_notice`` is how long
+    (seconds) a message may wait before its sender is told, if he asked to be.
+    """
 
     mode: str = _key(_one_of("direct", "relay", "capture"), "direct")
     relay: str = _key(_relay, "", secret=True)
     port: int = _key(_port, 25)
     resolver: str = _key(parse_resolver, "system")
-    addresses: tuple[str, ...] = _key(_list_of(parse_address), ())
+    addresses: tuple[SourceAddress, ...] = _key(_list_of(_source_address), ())
     allow_networks: tuple[Network, ...] = _key(_list_of(parse_network), ())
     retry: tuple[float, ...] = _key(_list_of(_positive_duration, empty=False), (60.0, 300.0, 900.0, 1800.0, 3600.0))
     expire: float = _key(_positive_duration, 86400.0)
     in_doubt: str = _key(_one_of("retry", "hold"), "retry")
+    delay_notice: float = _key(_positive_duration, 4 * 3600.0)
+    connections: int = _key(_count, 500)
+    shaping: Path | None = _key(_path, None)
+    tls: TlsPolicy = _key(_tls_policy, TlsPolicy.MAY)
+    tls_domains: Mapping[str, TlsPolicy] = _key(_by_domain(_tls_policy), MappingProxyType({}))
+    relays: Mapping[str, str] = _key(_by_domain(_relay), MappingProxyType({}), secret=True)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Who may send as whom.  ``require_domain``: the From field's domain has to be the account's."""
+
+    require_domain: bool = _key(_truth, False)
 
 
 @dataclass(frozen=True)
@@ -284,6 +345,7 @@ class Settings:
     web: Web = _table(Web)
     store: StoreSettings = _table(StoreSettings)
     delivery: Delivery = _table(Delivery)
+    sending: Sending = _table(Sending)
     bounces: Bounces = _table(Bounces)
     retention: Retention = _table(Retention)
     limits: Limits = _table(Limits)
@@ -408,6 +470,9 @@ def _complete(settings: Settings, directory: Path) -> Settings:
         data_dir=data_dir,
         tls=Tls(tls.certificate and directory / tls.certificate, tls.private_key and directory / tls.private_key),
         keys=Keys(data_dir / settings.keys.file),
+        delivery=replace(
+            settings.delivery, shaping=settings.delivery.shaping and directory / settings.delivery.shaping
+        ),
         web=replace(settings.web, public_url=public_url, tracking_url=settings.web.tracking_url or public_url),
         store=StoreSettings(settings.store.url or f"sqlite://{data_dir / 'smtpeter.db'}"),
         bounces=Bounces(settings.bounces.domain or hostname),

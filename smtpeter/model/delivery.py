@@ -27,10 +27,21 @@ FINAL_STATES = frozenset(
 )
 
 
+class Lane(NamedTuple):
+    """What waits for its turn side by side: one account's mail to one domain.
+
+    ``account`` is its number, 0 for notifications of our own that belong to nobody.
+    """
+
+    domain: str
+    account: int
+
+
 class LeasedRecipient(NamedTuple):
     """A recipient that is ours to attempt.  ``attempts`` counts those that ended before this one.
 
-    ``possible_duplicate`` tells that an earlier attempt may have got through without our knowing.
+    ``possible_duplicate`` tells that an earlier attempt may have got through without our knowing; ``delay_told`` that
+    the sender was told that it takes long.
     """
 
     number: int
@@ -41,6 +52,7 @@ class LeasedRecipient(NamedTuple):
     orcpt: str | None
     attempts: int
     possible_duplicate: bool
+    delay_told: bool = False
 
 
 class Job(NamedTuple):
@@ -83,15 +95,31 @@ class OutcomeKind(StrEnum):
     NOT_TRIED = "not_tried"
 
 
+class FailureKind(StrEnum):
+    """Whose trouble it is that a recipient was not reached, as far as can be told."""
+
+    RECIPIENT_HARD = "recipient_hard"
+    RECIPIENT_SOFT = "recipient_soft"
+    REPUTATION = "reputation"
+    CONTENT = "content"
+    POLICY = "policy"
+    NETWORK = "network"
+    CONFIGURATION = "configuration"
+
+
 class Outcome(NamedTuple):
     """What became of one recipient in one attempt.
 
     ``code`` is the reply's code, 0 where there was no reply; ``enhanced`` the enhanced status code or empty; ``text``
     is already clean (:func:`smtpeter.model.reply.clean_text`).  ``local`` and ``remote`` are IP addresses,
     ``remote_mta`` the name of the host, each empty where no connection was made.  ``stage`` tells where in the dialogue
-    it was decided: ``connect``, ``greeting``, ``hello``, ``starttls``, ``auth``, ``mail``, ``rcpt``, ``data``,
-    ``message`` or ``end``.  ``seven_bit``: the content went converted to 7 bits, which the receiver's lack of 8BITMIME
-    made necessary.
+    it was decided: ``connect``, ``greeting``, ``hello``, ``starttls``, ``tls`` (the handshake), ``auth``, ``mail``,
+    ``rcpt``, ``data``, ``message`` or ``end``; ``route`` where it was found out before any connection.  ``seven_bit``:
+    the content went converted to 7 bits, which the receiver's lack of 8BITMIME made necessary.  ``tls`` tells how the
+    connection was encrypted (``TLSv1.3 TLS_AES_256_GCM_SHA384, verified``), empty where it was not.  ``dialogue`` is
+    what was said, one line for each line (``12 < 250 Ok``), see :mod:`smtpeter.smtp.dialogue`.  ``notifies``: the
+    receiver offered DSN, and so will tell the sender what he asked to be told.  ``failure``: whose trouble it is, where
+    it is any.  ``pause``: seconds before which there is no sense in another attempt.
     """
 
     kind: OutcomeKind
@@ -103,12 +131,18 @@ class Outcome(NamedTuple):
     remote_mta: str = ""
     stage: str = ""
     seven_bit: bool = False
+    tls: str = ""
+    dialogue: str = ""
+    notifies: bool = False
+    failure: FailureKind | None = None
+    pause: float = 0.0
 
 
 class Settlement(NamedTuple):
     """What the store writes for one recipient of a job, in one transaction with its event.
 
-    ``attempts`` is the new count.  ``due`` counts only in state DUE (seconds since the epoch).
+    ``attempts`` is the new count.  ``due`` counts only in state DUE (seconds since the epoch).  ``delay_told``: the
+    sender has been told, now or before, that it takes long.
     """
 
     number: int
@@ -117,6 +151,7 @@ class Settlement(NamedTuple):
     due: float
     event: Event | None
     possible_duplicate: bool = False
+    delay_told: bool = False
 
 
 class SettledJob(NamedTuple):

@@ -51,6 +51,35 @@ class MessageRow(NamedTuple):
     tags: tuple[str, ...]
 
 
+class Parking(NamedTuple):
+    """Why nobody looks at a lane: the site that it waits for, and until when (seconds since the epoch)."""
+
+    site: str
+    until: float
+
+
+MOST_AHEAD = 1000
+"""As far as those are counted that are due before somebody."""
+
+
+class Standing(NamedTuple):
+    """Where a recipient stands in the queue.  Times are seconds since the epoch.
+
+    ``due`` counts in state DUE.  ``until`` is when its lease ends; or, where it is ``unprepared``, until when its
+    features have it in hand, or with ``postponed`` are left alone; otherwise None.  ``parking`` is that of its lane.
+    ``ahead`` is how many others of its lane are due before it, up to MOST_AHEAD.
+    """
+
+    state: RecipientState
+    attempts: int
+    due: float
+    unprepared: bool = False
+    postponed: bool = False
+    until: float | None = None
+    parking: Parking | None = None
+    ahead: int = 0
+
+
 class RecordFilter(NamedTuple):
     """Which events are wanted; None everywhere means all of them.
 

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,17 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from smtpeter.errors import ConfigError, StorageUnavailable
-from smtpeter.interfaces import IAccountStore, IBlockStore, IClock, IContentStore, IEventJournal, IExecutor, IQueueStore
+from smtpeter.interfaces import (
+    IAccountStore,
+    IBlockStore,
+    IClock,
+    IContentStore,
+    IDomainStore,
+    IEventJournal,
+    IExecutor,
+    IQueueStore,
+    ISiteStore,
+)
 from smtpeter.store.content import ContentStore
 from smtpeter.store.files import INCOMING, SMALL_CONTENT, make_parts, sync_directory, trouble
 from smtpeter.store.migrate import known_migrations, migrate, schema_version
@@ -27,9 +38,11 @@ from smtpeter.store.sqlite.blocks import BlockStore
 from smtpeter.store.sqlite.connection import connect, connect_server, database_path, translate
 from smtpeter.store.sqlite.contents import ContentRows
 from smtpeter.store.sqlite.direct import DirectExecutor
+from smtpeter.store.sqlite.domains import DomainStore
 from smtpeter.store.sqlite.journal import EventJournal
 from smtpeter.store.sqlite.queue import QueueStore
 from smtpeter.store.sqlite.rows import milliseconds
+from smtpeter.store.sqlite.sites import SiteStore
 from smtpeter.store.sqlite.threaded import CallInReactor, CallSoon, OnTrouble, ThreadedExecutor
 
 T = TypeVar("T")
@@ -38,6 +51,9 @@ _COMMAND_WAITS = 10.0
 _COMMAND_CHECKPOINTS = 1000
 _START_WAITS = 0.25
 """Seconds for which a start waits for a lock on the database, with everything else standing still."""
+
+_LOOKS = (0.01, 0.02, 0.04)
+"""Seconds between attempts to get the lock: a command that only looks for a server has it for an instant."""
 
 _MAY_PASS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _WILL_NOT_PASS = frozenset(
@@ -61,6 +77,8 @@ class Store:
     journal: IEventJournal
     content: IContentStore
     blocks: IBlockStore
+    sites: ISiteStore
+    domains: IDomainStore
     executor: IExecutor
     _close: Callable[[], Deferred[None]] = field(repr=False)
 
@@ -144,9 +162,18 @@ def _assemble(
     executor: IExecutor, call: CallInThread, data_dir: Path, clock: IClock, small_content: int
 ) -> tuple[Store, ContentStore]:
     content = ContentStore(data_dir / "content", call, ContentRows(executor), small_content)
-    queue = QueueStore(executor, content, clock)
-    accounts, journal, blocks = AccountStore(executor, clock), EventJournal(executor), BlockStore(executor)
-    return Store(queue, accounts, journal, content, blocks, executor, lambda: Deferred()), content
+    store = Store(
+        queue=QueueStore(executor, content, clock),
+        accounts=AccountStore(executor, clock),
+        journal=EventJournal(executor),
+        content=content,
+        blocks=BlockStore(executor),
+        sites=SiteStore(executor),
+        domains=DomainStore(executor, clock),
+        executor=executor,
+        _close=lambda: Deferred(),
+    )
+    return store, content
 
 
 def make_directories(data_dir: Path, path: Path) -> None:
@@ -180,12 +207,15 @@ def take_lock(path: Path) -> int | None:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _cannot(error, f"store.url: {file} cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    for wait in (*_LOOKS, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            if wait is not None:
+                time.sleep(wait)
+    os.close(descriptor)
+    return None
 
 
 def prepare_database(path: Path, clock: IClock, for_server: bool = True) -> None:
@@ -225,6 +255,20 @@ def bound_fingerprint(path: Path) -> str | None:
 
     :raises ConfigError: where it is no database at all.
     """
+    value = _look_at(path, "SELECT value FROM setting WHERE name = 'keys'")
+    return None if value is None else str(value)
+
+
+def number_of_accounts(path: Path) -> int:
+    """As far as it can be told; nothing is changed, no file is made.
+
+    :raises ConfigError: where it is no database at all.
+    """
+    return int(_look_at(path, "SELECT count(*) FROM account") or 0)
+
+
+def _look_at(path: Path, query: str) -> Any:
+    """The one value that a query finds in a database that is not ours to open."""
     # Without a log nobody has it open, and SQLite would make one to read with.
     how = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
     try:
@@ -232,14 +276,14 @@ def bound_fingerprint(path: Path) -> str | None:
     except (OSError, sqlite3.Error):
         return None
     try:
-        row = connection.execute("SELECT value FROM setting WHERE name = 'keys'").fetchone()
+        row = connection.execute(query).fetchone()
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise ConfigError(f"store.url: {path} is not a database") from error
         return None
     finally:
         connection.close()
-    return None if row is None else str(row[0])
+    return None if row is None else row[0]
 
 
 def _cannot(error: OSError | sqlite3.Error, text: str) -> Exception:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtpeter.interfaces import IClock
-from smtpeter.model.delivery import Job, RecipientState, SettledJob, Settlement
+from smtpeter.model.delivery import Job, Lane, RecipientState, SettledJob, Settlement
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.event import Event, EventKind
 from smtpeter.model.feature import PlacedSlot, Prepared, Unprepared
@@ -144,10 +144,30 @@ def make(engine: Engine, *addresses: str, data: bytes = b"Subject: x\r\n\r\nbody
     return Submission(**(values | fields))
 
 
+def due(engine: Engine, now: float | None = None, limit: int = 10_000) -> tuple[list[Lane], float | None]:
+    """The lanes that have something due now (or at another time), and when the next one has."""
+    lanes, following = engine.wait(engine.store.queue.due_lanes(engine.clock.now if now is None else now, limit))
+    return list(lanes), following
+
+
+def due_domains(engine: Engine, now: float | None = None, limit: int = 10_000) -> tuple[list[str], float | None]:
+    """The same for whoever does not mind whose mail it is."""
+    lanes, following = due(engine, now, limit)
+    return list(dict.fromkeys(lane.domain for lane in lanes)), following
+
+
 def claim(engine: Engine, *domains: str, limit: int = 100, at: float | None = None) -> list[Job]:
-    """Claim what is due now (or ``at`` another time)."""
+    """Claim what is due now (or ``at`` another time) in these domains' lanes, which share the limit."""
     now = engine.clock.now if at is None else at
-    return list(engine.wait(engine.store.queue.claim_due(domains or ("example.net",), limit, now, now + 60)))
+    lanes = [lane for lane in due(engine, now)[0] if lane.domain in (domains or ("example.net",))]
+    lanes.sort(key=lambda lane: domains.index(lane.domain) if domains else 0)
+    return claim_shares(engine, *[(lane, -(-(limit - i) // len(lanes))) for i, lane in enumerate(lanes)], at=now)
+
+
+def claim_shares(engine: Engine, *shares: tuple[Lane, int], at: float | None = None) -> list[Job]:
+    """Claim each lane's share, for a minute."""
+    now = engine.clock.now if at is None else at
+    return list(engine.wait(engine.store.queue.claim_due(shares, now, now + 60)))
 
 
 def settled(job: Job, state: RecipientState, due: float = 0.0, **data: Any) -> SettledJob:

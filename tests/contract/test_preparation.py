@@ -17,6 +17,7 @@ from tests.contract.engines import (
     Engine,
     claim,
     claim_incoming,
+    due_domains,
     enqueue,
     made_of,
     make,
@@ -46,7 +47,7 @@ def kinds(engine: Engine, submission: Submission, number: int | None = None) -> 
 
 
 def due(engine: Engine, at: float = START) -> tuple[list[str], float | None]:
-    domains, following = engine.wait(engine.store.queue.due_domains(at, 10))
+    domains, following = due_domains(engine, at)
     return sorted(domains), following
 
 

@@ -10,12 +10,7 @@ from smtpeter.model.delivery import RecipientState, SettledJob, Settlement
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.event import EventKind
 from smtpeter.model.listing import Filter
-from tests.contract.engines import START, Engine, claim, enqueue, make, settle, settled
-
-
-def due(engine: Engine, now: float = START, limit: int = 10) -> tuple[list[str], float | None]:
-    domains, following = engine.wait(engine.store.queue.due_domains(now, limit))
-    return list(domains), following
+from tests.contract.engines import START, Engine, claim, due_domains, enqueue, make, settle, settled
 
 
 def states(engine: Engine) -> dict[str, RecipientState]:
@@ -95,7 +90,7 @@ def test_what_is_claimed_is_not_claimed_again(engine: Engine) -> None:
 def test_nothing_is_claimed_before_it_is_due(engine: Engine) -> None:
     enqueue(engine, due=START + 10)
     assert claim(engine) == []
-    assert due(engine) == ([], START + 10)
+    assert due_domains(engine) == ([], START + 10)
     assert len(claim(engine, at=START + 10)) == 1
 
 
@@ -124,8 +119,8 @@ def test_domains_wait_in_order(engine: Engine) -> None:
     enqueue(engine, "x@b.example", due=START - 1)
     enqueue(engine, "x@a.example", due=START - 3)
     enqueue(engine, "x@c.example", due=START + 5)
-    assert due(engine) == (["a.example", "b.example"], START + 5)
-    assert due(engine, limit=1) == (["a.example"], START + 5)
+    assert due_domains(engine) == (["a.example", "b.example"], START + 5)
+    assert due_domains(engine, limit=1) == (["a.example"], START + 5)
 
 
 def test_delivered_is_final(engine: Engine) -> None:
@@ -133,7 +128,7 @@ def test_delivered_is_final(engine: Engine) -> None:
     (job,) = claim(engine)
     assert settle(engine, job, RecipientState.DELIVERED) == 1
     assert states(engine) == {"you@example.net": RecipientState.DELIVERED}
-    assert due(engine, START + 10**6) == ([], None)
+    assert due_domains(engine, START + 10**6) == ([], None)
     assert engine.wait(engine.store.queue.depths()) == {"due": 0, "leased": 0, "held": 0}
 
 
@@ -141,7 +136,7 @@ def test_deferred_is_due_again_later(engine: Engine) -> None:
     enqueue(engine)
     (job,) = claim(engine)
     settle(engine, job, RecipientState.DUE, START + 60.5)
-    assert due(engine) == ([], START + 60.5)
+    assert due_domains(engine) == ([], START + 60.5)
     (again,) = claim(engine, at=START + 61)
     assert again.recipients[0].attempts == 1
     assert again.lease != job.lease
@@ -151,7 +146,7 @@ def test_held_waits_for_an_operator(engine: Engine) -> None:
     enqueue(engine)
     (job,) = claim(engine)
     settle(engine, job, RecipientState.HELD)
-    assert due(engine, START + 10**6) == ([], None)
+    assert due_domains(engine, START + 10**6) == ([], None)
     assert engine.wait(engine.store.queue.depths()) == {"due": 0, "leased": 0, "held": 1}
 
 
@@ -201,7 +196,7 @@ def test_released_is_due_at_once_and_not_counted(engine: Engine) -> None:
     one = SettledJob(taken.id, job.lease, (Settlement(1, RecipientState.DELIVERED, 1, 0, None),))
     engine.wait(engine.store.queue.settle([one]))
     engine.wait(engine.store.queue.release(taken.id, job.lease))
-    assert due(engine) == (["example.net"], None)
+    assert due_domains(engine) == (["example.net"], None)
     (again,) = claim(engine)
     assert [(each.number, each.attempts, each.possible_duplicate) for each in again.recipients] == [(2, 0, False)]
 
@@ -212,7 +207,7 @@ def test_notifications_are_enqueued_with_the_outcome(engine: Engine) -> None:
     notification = make(engine, "me@example.com", channel="internal")
     failed = settled(job, RecipientState.FAILED)._replace(notifications=(notification,))
     assert engine.wait(engine.store.queue.settle([failed])) == 1
-    assert due(engine)[0] == ["example.com"]
+    assert due_domains(engine)[0] == ["example.com"]
     assert [each.submission for each in claim(engine, "example.com")] == [notification.id]
 
 
@@ -233,7 +228,7 @@ def test_after_a_crash_what_was_leased_is_due_as_a_possible_duplicate(engine: En
     engine.reopen()
     assert engine.wait(engine.store.queue.recover()) == 1
     assert engine.wait(engine.store.queue.recover()) == 0
-    assert due(engine)[0] == ["example.net", "example.org"]
+    assert due_domains(engine)[0] == ["example.net", "example.org"]
     (job,) = claim(engine, "example.net", "example.org")
     assert [each.possible_duplicate for each in job.recipients] == [True, False]
 
@@ -266,7 +261,7 @@ def test_a_lease_that_nobody_has_in_hand_ends_with_its_time(engine: Engine) -> N
     assert engine.wait(engine.store.queue.recover_expired(START + 60, in_hand)) == 0
     assert engine.wait(engine.store.queue.recover_expired(START + 61, in_hand)) == 1
     assert states(engine) == {"a@example.net": RecipientState.DUE, "b@example.net": RecipientState.LEASED}
-    assert due(engine, START + 61)[0] == ["example.net"]
+    assert due_domains(engine, START + 61)[0] == ["example.net"]
     (job,) = claim(engine, at=START + 61)
     assert (job.submission, job.recipients[0].possible_duplicate) == (lost.id, True)
 
@@ -301,8 +296,8 @@ def test_many_messages_at_once_are_all_taken(engine: Engine) -> None:
 
 
 def test_one_submission_settled_under_two_leases_is_done_once_both_are(engine: Engine) -> None:
-    taken = enqueue(engine, *(f"{name}@example.net" for name in "abcd"))
-    first, second = claim(engine, limit=2)[0], claim(engine, limit=2)[0]
+    taken = enqueue(engine, *(f"{name}@{domain}" for name in "ab" for domain in ("example.net", "example.org")))
+    first, second = claim(engine, "example.net")[0], claim(engine, "example.org")[0]
     for job in (first, second):
         assert settle(engine, job, RecipientState.DELIVERED) == 2
     engine.clock.now = START + 100

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smtpeter.model.delivery import FINAL_STATES, Job, RecipientState, SettledJob, Settlement
+from smtpeter.model.delivery import FINAL_STATES, Job, Lane, RecipientState, SettledJob, Settlement
+from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.feature import Prepared, Unprepared
 from smtpeter.model.listing import Filter, Verb
-from tests.contract.engines import ENGINES, START, Engine, claim, claim_incoming, enqueue, made_of
+from tests.contract.engines import ENGINES, START, Engine, claim_incoming, claim_shares, due, enqueue, made_of
 
 DOMAINS = ["a.example", "b.example", "c.example"]
 DUE, LEASED, HELD, FAILED = RecipientState.DUE, RecipientState.LEASED, RecipientState.HELD, RecipientState.FAILED
 
+DAY = 86400.0
+
 domains = st.sampled_from(DOMAINS)
 offsets = st.integers(-5, 5)
+lanes = st.builds(Lane, domains, st.sampled_from([0, 7]))
+chosen_lanes = st.lists(lanes, min_size=1, max_size=4, unique=True)
+mail = st.fixed_dictionaries(
+    {
+        "domains": st.lists(domains, min_size=1, max_size=4),
+        "account": st.sampled_from([None, 7]),
+        "age": st.sampled_from([0.0, DAY]),
+        "lifetime": st.sampled_from([DAY / 2, 3 * DAY]),
+        "notify": st.sampled_from([None, "FAILURE", "FAILURE,DELAY"]),
+    }
+)
 steps = st.one_of(
-    st.tuples(st.just("enqueue"), st.lists(domains, min_size=1, max_size=4), offsets),
-    st.tuples(st.just("enqueue unprepared"), st.lists(domains, min_size=1, max_size=4), offsets),
-    st.tuples(st.just("claim"), st.lists(domains, min_size=1, max_size=3, unique=True), st.integers(1, 4)),
+    st.tuples(st.just("enqueue"), mail, offsets),
+    st.tuples(st.just("enqueue unprepared"), mail, offsets),
+    st.tuples(st.just("claim"), st.lists(st.tuples(lanes, st.integers(0, 3)), min_size=1, max_size=4), st.none()),
+    st.tuples(st.just("claim overdue"), chosen_lanes, st.integers(1, 3)),
+    st.tuples(st.just("park"), chosen_lanes, offsets),
     st.tuples(
         st.just("settle"),
         st.lists(st.sampled_from([RecipientState.DELIVERED, FAILED, DUE, HELD]), min_size=4, max_size=4),
@@ -38,10 +55,17 @@ steps = st.one_of(
 
 @dataclass
 class Row:
-    domain: str
+    lane: Lane
     state: RecipientState
     due: float
+    time: float
+    expires: float
+    asked: bool
     lease: int = 0
+    delay_told: bool = False
+
+    def is_overdue(self) -> bool:
+        return self.expires <= START or (self.asked and not self.delay_told and self.time < START)
 
 
 @dataclass
@@ -60,6 +84,7 @@ class Model:
     jobs: list[Job] = field(default_factory=list)
     preparations: dict[str, Preparation] = field(default_factory=dict)
     in_hand: list[Unprepared] = field(default_factory=list)
+    parked: dict[Lane, float] = field(default_factory=dict)
 
     def of(self, submission: str) -> list[Row]:
         return [row for (id, _), row in self.rows.items() if id == submission]
@@ -67,13 +92,22 @@ class Model:
     def prepared(self) -> list[Row]:
         return [row for (submission, _), row in self.rows.items() if submission not in self.preparations]
 
-    def due_domains(self, now: float) -> tuple[list[str], float | None]:
-        first: dict[str, float] = {}
+    def ready(self) -> dict[Lane, float]:
+        """When each lane is to be looked at; what nothing waits in is not parked either."""
+        first: dict[Lane, float] = {}
         for row in self.prepared():
             if row.state is DUE:
-                first[row.domain] = min(row.due, first.get(row.domain, row.due))
-        waiting = sorted((due, domain) for domain, due in first.items() if due <= now)
-        return [domain for _, domain in waiting], min((due for due in first.values() if due > now), default=None)
+                first[row.lane] = min(row.due, first.get(row.lane, row.due))
+        self.parked = {lane: until for lane, until in self.parked.items() if lane in first}
+        return {lane: max(due, self.parked.get(lane, due)) for lane, due in first.items()}
+
+    def due(self, lane: Lane) -> list[tuple[float, str, int]]:
+        """What is due in a lane, in order."""
+        return sorted(
+            (row.due, submission, number)
+            for (submission, number), row in self.rows.items()
+            if submission not in self.preparations and row.lane == lane and row.state is DUE and row.due <= START
+        )
 
     def depths(self) -> dict[str, int]:
         return {state.value: sum(row.state is state for row in self.rows.values()) for state in (DUE, LEASED, HELD)}
@@ -90,37 +124,37 @@ class Model:
 def take_step(engine: Engine, model: Model, kind: str, first: object, second: object) -> None:
     queue = engine.store.queue
     if kind.startswith("enqueue"):
-        chosen, due, unprepared = first, START + second, kind.endswith("unprepared")  # type: ignore[operator]
-        addresses = [f"x@{domain}" for domain in chosen]  # type: ignore[attr-defined]
-        submission = enqueue(engine, *addresses, due=due, prepare=unprepared)
-        for number, domain in enumerate(chosen, 1):  # type: ignore[var-annotated, arg-type]
-            model.rows[submission.id, number] = Row(domain, DUE, due)
-        if unprepared:
-            model.preparations[submission.id] = Preparation()
+        put(engine, model, START + second, kind.endswith("unprepared"), **first)  # type: ignore[operator, arg-type]
     elif kind == "claim":
-        jobs = claim(engine, *first, limit=second)  # type: ignore[misc, arg-type]
-        rows = [row for row in model.prepared() if row.domain in first]  # type: ignore[operator]
-        claimable = [row for row in rows if row.state is DUE and row.due <= START]
-        claimed = [(job, each) for job in jobs for each in job.recipients]
-        assert len({job.submission for job in jobs}) == len(jobs)
-        assert len(claimed) <= min(len(claimable), second)  # type: ignore[call-overload]
-        assert bool(claimed) == bool(claimable)
-        for job, each in claimed:
-            row = model.rows[job.submission, each.number]
-            assert any(row is other for other in claimable)
-            row.state, row.lease = LEASED, job.lease
-        model.jobs += jobs
+        shares: list[tuple[Lane, int]] = first  # type: ignore[assignment]
+        expected_keys = set()
+        for lane in {lane for lane, _ in shares}:
+            rows, share = model.due(lane), sum(share for other, share in shares if other == lane)
+            expected_keys |= {(submission, number) for _, submission, number in rows[:share]}
+            if share and rows:
+                last = rows[:share][-1][1]
+                expected_keys |= {(submission, number) for _, submission, number in rows if submission == last}
+        note_claimed(model, claim_shares(engine, *shares), expected_keys)
+    elif kind == "claim overdue":
+        in_order = [(id, number) for lane in first for _, id, number in model.due(lane)]  # type: ignore[attr-defined]
+        overdue = [key for key in in_order if model.rows[key].is_overdue()][:second]  # type: ignore[misc]
+        ask = queue.claim_overdue(first, second, START, START, START + 60)  # type: ignore[arg-type]
+        note_claimed(model, engine.wait(ask), set(overdue))
+    elif kind == "park":
+        engine.wait(queue.park(first, "site", START + second))  # type: ignore[operator, arg-type]
+        model.parked |= dict.fromkeys(first, START + second)  # type: ignore[operator, call-overload]
     elif kind == "settle" and model.jobs:
         job = model.jobs.pop(0)
-        due = START + second  # type: ignore[operator]
+        due_at, told = START + second, second > 0  # type: ignore[operator]
         settlements, expected = [], 0
         for each, state in zip(job.recipients, first, strict=False):  # type: ignore[call-overload]
-            settlements.append(Settlement(each.number, state, 1, due, None))
+            settlements.append(Settlement(each.number, state, 1, due_at, None, delay_told=told))
             row = model.rows[job.submission, each.number]
             if row.state is LEASED and row.lease == job.lease:
                 expected += 1
                 row.state = state
-                row.due = due if state is DUE else row.due
+                row.delay_told |= told
+                row.due = due_at if state is DUE else row.due
         settled = engine.wait(queue.settle([SettledJob(job.submission, job.lease, tuple(settlements))]))
         assert settled == expected
     elif kind == "release" and model.jobs:
@@ -145,13 +179,50 @@ def take_step(engine: Engine, model: Model, kind: str, first: object, second: ob
         prepare(engine, model, model.in_hand.pop(0 if second else -1), first)  # type: ignore[arg-type]
 
 
+def put(
+    engine: Engine, model: Model, due: float, unprepared: bool, *,
+    domains: list[str], account: int | None, age: float, lifetime: float, notify: str | None,
+) -> None:  # fmt: skip
+    recipients = tuple(Recipient(f"x@{domain}", domain, notify, None) for domain in domains)
+    time, expires = START - age, START - age + lifetime
+    submission = enqueue(
+        engine,
+        envelope=Envelope("me@example.com", recipients),
+        account=account,
+        time=time,
+        due=due,
+        expires=expires,
+        prepare=unprepared,
+    )
+    for number, domain in enumerate(domains, 1):
+        asked = "DELAY" in (notify or "")
+        model.rows[submission.id, number] = Row(Lane(domain, account or 0), DUE, due, time, expires, asked)
+    if unprepared:
+        model.preparations[submission.id] = Preparation()
+
+
+def note_claimed(model: Model, jobs: Sequence[Job], expected: set[tuple[str, int]]) -> None:
+    claimed = [(job.submission, each.number) for job in jobs for each in job.recipients]
+    assert len({job.submission for job in jobs}) == len(jobs)
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) == expected
+    for job in jobs:
+        for each in job.recipients:
+            row = model.rows[job.submission, each.number]
+            assert (each.domain, job.account or 0, each.delay_told) == (*row.lane, row.delay_told)
+            row.state, row.lease = LEASED, job.lease
+    model.jobs += jobs
+
+
 def apply(engine: Engine, model: Model, verb: Verb, domain: str | None) -> None:
     def fits(submission: str, row: Row) -> bool:
-        if domain not in (None, row.domain):
+        if domain not in (None, row.lane.domain):
             return False
         if verb is Verb.RETRY:
             preparation = model.preparations.get(submission)
-            later = row.due > START if preparation is None else preparation.place == "postponed"
+            later = max(row.due, model.parked.get(row.lane, row.due)) > START
+            if preparation is not None:
+                later = preparation.place == "postponed"
             return row.state is DUE and later
         return row.state in {Verb.HOLD: (DUE,), Verb.RELEASE: (HELD,), Verb.CANCEL: (DUE, HELD)}[verb]
 
@@ -161,8 +232,12 @@ def apply(engine: Engine, model: Model, verb: Verb, domain: str | None) -> None:
     for submission, row in chosen:
         states = {Verb.RETRY: DUE, Verb.HOLD: HELD, Verb.RELEASE: DUE, Verb.CANCEL: RecipientState.CANCELLED}
         row.state = states[verb]
-        if verb is Verb.RELEASE or (verb is Verb.RETRY and submission not in model.preparations):
+        if submission not in model.preparations and verb in (Verb.RELEASE, Verb.RETRY):
+            model.parked.pop(row.lane, None)
+        if verb is Verb.RELEASE:
             row.due = START
+        elif verb is Verb.RETRY and submission not in model.preparations:
+            row.due = min(row.due, START)
     for submission in {submission for submission, _ in chosen} & model.preparations.keys():
         preparation = model.preparations[submission]
         if verb in (Verb.HOLD, Verb.CANCEL):
@@ -222,10 +297,15 @@ def test_the_queue_knows_what_is_due(name: str, taken: list[tuple[str, object, o
         try:
             for step in taken:
                 take_step(engine, model, *step)
-                found, following = engine.wait(engine.store.queue.due_domains(START, 100))
-                expected, expected_following = model.due_domains(START)
-                assert (sorted(found), following) == (sorted(expected), expected_following)
+                found, following = due(engine)
+                ready = model.ready()
+                assert sorted(found) == sorted(lane for lane, at in ready.items() if at <= START)
+                assert found == sorted(found, key=lambda lane: ready[lane])
+                assert following == min((at for at in ready.values() if at > START), default=None)
                 assert engine.wait(engine.store.queue.depths()) == model.depths()
+            for lane in model.ready():
+                parking, until = engine.wait(engine.store.queue.parking(lane)), model.parked.get(lane, START)
+                assert parking == (("site", until) if until > START else None)
             submissions = {submission for submission, _ in model.rows}
             for submission in submissions:
                 waits = engine.wait(engine.store.queue.submission(submission)).prepare

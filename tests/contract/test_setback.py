@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smtpeter.model.delivery import RecipientState
-from tests.contract.engines import START, Engine, claim, enqueue, settle
+from tests.contract.engines import START, Engine, claim, due_domains, enqueue, settle
 
 YEAR = 365 * 86400.0
 HOUR = 3600.0
@@ -14,8 +14,7 @@ def bring_forward(engine: Engine) -> int:
 
 
 def due(engine: Engine) -> tuple[list[str], float | None]:
-    domains, following = engine.wait(engine.store.queue.due_domains(START - YEAR, 10))
-    return list(domains), following
+    return due_domains(engine, START - YEAR)
 
 
 def test_what_was_put_off_waits_no_longer_than_the_longest_wait(engine: Engine) -> None:
@@ -42,7 +41,7 @@ def test_what_is_due_soon_is_left_alone(engine: Engine) -> None:
     enqueue(engine)
     settle(engine, *claim(engine), state=RecipientState.DUE, due=START + 60)
     assert engine.wait(engine.store.queue.bring_forward(START, HOUR)) == 0
-    assert engine.wait(engine.store.queue.due_domains(START, 10)) == ([], START + 60)
+    assert due_domains(engine, START, 10) == ([], START + 60)
 
 
 def test_a_lease_ends_no_later_either(engine: Engine) -> None:

@@ -8,7 +8,8 @@ from twisted.internet.defer import fail, succeed
 from zope.interface import implementer
 
 from smtpeter.interfaces import IQueueStore
-from smtpeter.model.delivery import Job, LeasedRecipient, RecipientState
+from smtpeter.model.delivery import Job, Lane, LeasedRecipient, RecipientState
+from smtpeter.model.listing import Parking
 from smtpeter.model.submission import Content
 
 NOW = 1_700_000_000.0
@@ -35,10 +36,16 @@ def make_job(count=1, *, submission="s1", data=CONTENT, recipients=None, **chang
     return job._replace(**changes)
 
 
+def lane_of(job):
+    return Lane(job.recipients[0].domain, job.account or 0)
+
+
 @implementer(IQueueStore)
 class FakeQueue:
-    """As much of a queue as delivery uses: rows of (due, job); claims give out whole jobs.
+    """As much of a queue as delivery uses: rows of (due, job), each in the lane of its first recipient; claims give out
+    whole jobs.
 
+    ``claims`` has how many recipients each claim asked for, ``parked`` the site and end of each parking, by lane.
     ``trouble`` is what every call fails with while it is set.
     """
 
@@ -51,6 +58,7 @@ class FakeQueue:
         self.renewed = []
         self.marked = []
         self.claims = []
+        self.parked = {}
         self.is_paused = False
         self.trouble = None
         self.ours = True
@@ -74,26 +82,70 @@ class FakeQueue:
     def paused(self):
         return self._answer(self.is_paused)
 
-    def due_domains(self, now, limit):
-        due = [job.recipients[0].domain for at, job in self.waiting if at <= now]
-        later = [at for at, job in self.waiting if at > now]
-        return self._answer((list(dict.fromkeys(due))[:limit], min(later, default=None)))
+    def due_lanes(self, now, limit):
+        ready = {}
+        for due, job in self.waiting:
+            lane = lane_of(job)
+            _, parked = self.parked.get(lane, ("", 0.0))
+            ready[lane] = min(max(due, parked), ready.get(lane, float("inf")))
+        lanes = sorted((at, lane) for lane, at in ready.items() if at <= now)
+        later = [at for at in ready.values() if at > now]
+        return self._answer(([lane for _, lane in lanes][:limit], min(later, default=None)))
 
-    def claim_due(self, domains, limit, now, lease_until):
+    def claim_due(self, shares, now, lease_until):
         if self.trouble is not None:
             return fail(self.trouble)
-        self.claims.append(limit)
+        self.claims.append(sum(share for _, share in shares))
+        left = dict(shares)
+
+        def wanted(job):
+            if left.get(lane_of(job), 0) <= 0:
+                return ()
+            left[lane_of(job)] -= len(job.recipients)
+            return job.recipients
+
+        return self._claim(wanted, now, lease_until)
+
+    def claim_overdue(self, lanes, limit, now, delayed, until):
+        if self.trouble is not None:
+            return fail(self.trouble)
+        left = limit
+
+        def wanted(job):
+            nonlocal left
+            if lane_of(job) not in lanes:
+                return ()
+            chosen = [
+                each
+                for each in job.recipients
+                if job.expires <= now or ("DELAY" in (each.notify or "") and not each.delay_told and job.time < delayed)
+            ][:left]
+            left -= len(chosen)
+            return tuple(chosen)
+
+        return self._claim(wanted, now, until)
+
+    def _claim(self, wanted, now, lease_until):
         jobs, rest = [], []
         for at, job in sorted(self.waiting, key=lambda row: row[0]):
-            if at <= now and limit >= len(job.recipients) and job.recipients[0].domain in domains:
-                limit -= len(job.recipients)
+            recipients = wanted(job) if at <= now else ()
+            left = tuple(each for each in job.recipients if each not in recipients)
+            if recipients:
                 self._lease += 1
-                jobs.append(job._replace(lease=self._lease, lease_until=lease_until))
+                jobs.append(job._replace(lease=self._lease, lease_until=lease_until, recipients=recipients))
                 self.leased[job.submission] = jobs[-1]
-            else:
-                rest.append((at, job))
+            if left:
+                rest.append((at, job._replace(recipients=left)))
         self.waiting = rest
         return succeed(jobs)
+
+    def park(self, lanes, site, until):
+        if self.trouble is None:
+            self.parked |= dict.fromkeys(lanes, Parking(site, until))
+        return self._answer(None)
+
+    def parking(self, lane):
+        return self._answer(self.parked.get(lane))
 
     def settle(self, jobs):
         self.settle_calls += 1
@@ -119,7 +171,9 @@ class FakeQueue:
             for settlement in settled.settlements:
                 if settlement.state is RecipientState.DUE:
                     row = recipients[settlement.number]._replace(
-                        attempts=settlement.attempts, possible_duplicate=settlement.possible_duplicate
+                        attempts=settlement.attempts,
+                        possible_duplicate=settlement.possible_duplicate,
+                        delay_told=settlement.delay_told,
                     )
                     again.setdefault(settlement.due, []).append(row)
             for due, rows in again.items():

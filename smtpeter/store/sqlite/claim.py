@@ -1,123 +1,154 @@
-"""Leases: who has a recipient in hand, and what happens when nobody has any more."""
+"""Claims: recipients that are due become jobs under a lease.
+
+Each statement here is paid for every recipient, so what can be asked for many at once is: which are due is read from
+their index alone, and what their jobs need for :data:`smtpeter.store.sqlite.rows.GROUP` of them together.
+"""
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from smtpeter.errors import StoreDamaged
 from smtpeter.model.delivery import Job, LeasedRecipient
-from smtpeter.model.event import EventKind
 from smtpeter.model.feature import PlacedSlot
 from smtpeter.model.ids import recipient_id
 from smtpeter.model.submission import Content
-from smtpeter.store.sqlite.destinations import became_due, look_again
-from smtpeter.store.sqlite.journal import insert_events
-from smtpeter.store.sqlite.rows import DUE, HELD, LEASED, milliseconds, seconds, unpack_options, unpack_slots
+from smtpeter.store.sqlite.destinations import LaneKey, look_again, set_next
+from smtpeter.store.sqlite.rows import (
+    AVOIDED,
+    DUE,
+    GROUP,
+    LEASED,
+    avoid,
+    groups,
+    milliseconds,
+    seconds,
+    unpack_options,
+    unpack_slots,
+)
 
 INLINE = 32 * 1024
 """Octets.  Content up to this size may come with its job, which saves a journey to a reader for each message."""
 
-DAMAGED = "what is stored of it is damaged; it is not sent"
-"""Why a recipient is held, for its event."""
+TOGETHER = 100
+"""Recipients of one submission beyond a lane's share that are claimed with it, so that they can go together."""
 
 _FIND_DUE = f"""
-    SELECT submission, number FROM recipient
-    WHERE state < 4 AND state = {DUE} AND domain = ? AND due <= ?{{also}} ORDER BY due, submission, number LIMIT ?
+    SELECT submission, number, due FROM recipient
+    WHERE state < 4 AND state = {DUE} AND domain = ? AND account = ?{{also}} ORDER BY due, submission, number LIMIT ?
+"""
+# Not by the index of what is open, which "state < 4" would allow.
+_FIND_TOGETHER = f"""
+    SELECT number FROM recipient
+    WHERE submission = ? AND state = {DUE} AND domain = ? AND account = ? AND due <= ? ORDER BY number LIMIT ?
 """
 _CLAIM = f"""
     UPDATE recipient SET state = {LEASED}, lease = ?, lease_until = ?
-    WHERE (submission, number) IN ({_FIND_DUE})
-    RETURNING submission, number, address, domain, notify, orcpt, attempts, duplicate
+    WHERE submission = ? AND number = ? AND state = {DUE}
 """
-_AVOIDED = " AND (submission || ' ' || number) NOT IN (SELECT value FROM json_each(?))"
-_CLAIM_ONE = f"""
-    UPDATE recipient SET state = {LEASED}, lease = ?, lease_until = ?
-    WHERE submission = ? AND number = ? AND state < 4 AND state = {DUE} AND due <= ?
-    RETURNING submission, number, address, domain, notify, orcpt, attempts, duplicate
+_WANTED = f"WITH wanted (id, place) AS (VALUES {', '.join(['(?, ?)'] * GROUP)})"
+_STILL_DUE = f"""
+    {_WANTED} SELECT submission, number, domain, account
+    FROM wanted CROSS JOIN recipient ON submission = wanted.id AND number = wanted.place
+    WHERE state = {DUE} AND due <= ?
 """
-_SUBMISSION = """
-    SELECT account, reverse_path, ret, envid, body, smtputf8, size, digest, file, submission.time, expires, recipients,
-        options, content.data, prepare
+_CLAIMED = f"""
+    {_WANTED} SELECT submission, number, address, domain, notify, orcpt, attempts, duplicate, delay_told
+    FROM wanted CROSS JOIN recipient ON submission = wanted.id AND number = wanted.place
+    WHERE state = {LEASED} AND lease = ?
+"""
+_SUBMISSIONS = f"""
+    SELECT id, account, reverse_path, ret, envid, body, smtputf8, size, digest, file, submission.time, expires,
+        recipients, options, content.data, prepare
     FROM submission LEFT JOIN content ON content.number = submission.content AND size <= ? AND NOT prepare
-    WHERE id = ?
+    WHERE id IN (VALUES {", ".join(["(?)"] * GROUP)})
 """
-_PREPARE = -1
+_RECIPIENTS, _PREPARE = 11, 14
 _PREPARED = """
     SELECT size, digest, content.data, file, slots
     FROM prepared LEFT JOIN content ON content.number = prepared.content AND size <= ?
     WHERE submission = ?
 """
-_LEASED = f"""
-    SELECT submission, number, lease, domain, due, in_doubt FROM recipient WHERE state < 4 AND state = {LEASED}
-"""
-_FIND_LEASED = f"SELECT submission, number FROM recipient WHERE state < 4 AND state = {LEASED}"
-_END_LEASE = "UPDATE recipient SET lease = NULL, lease_until = NULL, in_doubt = 0, duplicate = 1"
-_OURS = f"submission = ? AND state = {LEASED} AND lease = ?"
+
+Key = tuple[str, int]
+Found = dict[str, list[int]]
+"""Recipients' numbers by their submissions."""
+
+_Row = tuple[int, str, str, str | None, str | None, int, int, int]
 
 
 def claim_due(
     connection: sqlite3.Connection,
-    domains: Sequence[str],
-    limit: int,
+    shares: Sequence[tuple[LaneKey, int]],
     now: float,
     lease_until: float,
     inline: int = INLINE,
-    avoided: Collection[tuple[str, int]] = (),
+    avoided: Collection[Key] = (),
 ) -> Sequence[Job]:
-    """See :meth:`smtpeter.interfaces.IQueueStore.claim_due`.  Every domain has its share of ``limit``.
+    """See :meth:`smtpeter.interfaces.IQueueStore.claim_due`.
 
     Content up to ``inline`` octets comes along.  Recipients in ``avoided`` are not even looked at.
     """
-    statement = _CLAIM.format(also=_AVOIDED if avoided else "")
-    also = _avoid(avoided)
-    lease = next_lease(connection)
-    at, until = milliseconds(now), milliseconds(lease_until)
-    claimed: dict[str, list[tuple[int, str, str, str | None, str | None, int, int]]] = {}
-    looked_at: list[str] = []
-    left = limit
-    for position, domain in enumerate(domains):
-        share = -(-left // (len(domains) - position))
-        if share <= 0:
-            break
-        rows = connection.execute(statement, (lease, until, domain, at, *also, share)).fetchall()
-        looked_at.append(domain)
-        left -= len(rows)
-        for submission, *rest in rows:
-            claimed.setdefault(submission, []).append(tuple(rest))
-    look_again(connection, looked_at)
-    return [_job(connection, submission, lease, lease_until, rows, inline) for submission, rows in claimed.items()]
+    at = milliseconds(now)
+    statement = _FIND_DUE.format(also=AVOIDED if avoided else "")
+    also = avoid(avoided)
+    found: Found = {}
+    following: dict[LaneKey, int | None] = {}
+    unfinished: dict[LaneKey, str] = {}
+    for lane, share in _added(shares).items():
+        # One more than is wanted tells what the lane waits for next.
+        rows = connection.execute(statement, (*lane, *also, share + 1)).fetchall()
+        following[lane] = None
+        for place, (submission, number, due) in enumerate(rows):
+            if place == share or due > at:
+                following[lane] = due
+                if due <= at:
+                    unfinished[lane] = rows[place - 1][0]
+                break
+            found.setdefault(submission, []).append(number)
+    read = _read_submissions(connection, found, inline)
+    for lane, submission in unfinished.items():
+        if read[submission][_RECIPIENTS] > len(found[submission]):
+            known = set(found[submission])
+            more = connection.execute(_FIND_TOGETHER, (submission, *lane, at, len(known) + TOGETHER))
+            found[submission] += [number for (number,) in more if number not in known][:TOGETHER]
+    jobs = _claim(connection, found, read, lease_until, inline)
+    if avoided:
+        look_again(connection, following)
+    else:
+        again = {lane for lane, submission in unfinished.items() if len(found[submission]) > 1}
+        set_next(connection, {lane: due for lane, due in following.items() if lane not in again})
+        look_again(connection, again)
+    return jobs
 
 
-def next_lease(connection: sqlite3.Connection) -> int:
-    """A fencing token that was never given before."""
-    (lease,) = connection.execute(
-        "UPDATE setting SET value = value + 1 WHERE name = 'lease' RETURNING value"
-    ).fetchall()[0]
-    return int(lease)
+def claim_keys(
+    connection: sqlite3.Connection, keys: Sequence[Key], now: float, lease_until: float, inline: int = INLINE
+) -> Sequence[Job]:
+    """Claim those of these recipients that are due."""
+    found: Found = {}
+    lanes: set[LaneKey] = set()
+    for group in groups(keys):
+        for submission, number, domain, account in connection.execute(_STILL_DUE, (*group, milliseconds(now))):
+            found.setdefault(submission, []).append(number)
+            lanes.add((domain, account))
+    jobs = _claim(connection, found, _read_submissions(connection, found, inline), lease_until, inline)
+    look_again(connection, lanes)
+    return jobs
 
 
-def _job(
-    connection: sqlite3.Connection,
-    submission: str,
-    lease: int,
-    lease_until: float,
-    rows: list[tuple[int, str, str, str | None, str | None, int, int]],
-    inline: int,
-) -> Job:
-    row = connection.execute(_SUBMISSION, (inline, submission)).fetchone()
-    try:
-        job = _make_job(submission, lease, lease_until, row, rows)
-        if row[_PREPARE]:
-            made = prepared(connection, submission, inline)
-            if made is None:  # what came in must not go instead
-                raise StoreDamaged(f"what was prepared of {submission} is missing")
-            job = job._replace(content=made[0], slots=made[1])
-    except (TypeError, ValueError) as error:
-        raise StoreDamaged(f"what is stored of {submission} cannot be understood: {error}") from error
-    return job
+def find_due(connection: sqlite3.Connection, lane: LaneKey, now: float, limit: int) -> Sequence[Key]:
+    """Which recipients are due: submission and number, read from the index alone."""
+    rows = connection.execute(_FIND_DUE.format(also=""), (*lane, limit)).fetchall()
+    return [(submission, number) for submission, number, due in rows if due <= milliseconds(now)]
+
+
+def claim_one(connection: sqlite3.Connection, submission: str, number: int, now: float, until: float) -> Job | None:
+    """Claim a recipient; None where it is due no more."""
+    jobs = claim_keys(connection, [(submission, number)], now, until, -1)
+    return jobs[0] if jobs else None
 
 
 def prepared(
@@ -134,13 +165,79 @@ def prepared(
         raise StoreDamaged(f"what was prepared of {submission} cannot be understood: {error}") from error
 
 
-def _make_job(
+def _added(shares: Sequence[tuple[LaneKey, int]]) -> dict[LaneKey, int]:
+    added: dict[LaneKey, int] = {}
+    for lane, share in shares:
+        if share > 0:
+            added[lane] = added.get(lane, 0) + share
+    return added
+
+
+def _read_submissions(connection: sqlite3.Connection, found: Iterable[str], inline: int) -> dict[str, tuple[Any, ...]]:
+    """The rows of all submissions.
+
+    :raises StoreDamaged: where one is missing.
+    """
+    read: dict[str, tuple[Any, ...]] = {}
+    wanted = [(submission,) for submission in found]
+    for group in groups(wanted):
+        for id, *row in connection.execute(_SUBMISSIONS, (inline, *group)):
+            read[id] = tuple(row)
+    if len(read) < len(wanted):
+        missing = ", ".join(submission for (submission,) in wanted if submission not in read)
+        raise StoreDamaged(f"there is nothing stored of {missing}")
+    return read
+
+
+def _claim(
+    connection: sqlite3.Connection, found: Found, read: dict[str, tuple[Any, ...]], lease_until: float, inline: int
+) -> list[Job]:
+    """Lease what was found to be due, and make the jobs."""
+    if not found:
+        return []
+    lease, until = next_lease(connection), milliseconds(lease_until)
+    keys = [(submission, number) for submission, numbers in found.items() for number in numbers]
+    connection.executemany(_CLAIM, [(lease, until, submission, number) for submission, number in keys])
+    claimed: dict[str, list[_Row]] = {}
+    for group in groups(keys):
+        for submission, *row in connection.execute(_CLAIMED, (*group, lease)):
+            claimed.setdefault(submission, []).append(tuple(row))
+    return [
+        _job(connection, submission, lease, lease_until, read[submission], rows, inline)
+        for submission, rows in claimed.items()
+    ]
+
+
+def next_lease(connection: sqlite3.Connection) -> int:
+    """A fencing token that was never given before."""
+    (lease,) = connection.execute(
+        "UPDATE setting SET value = value + 1 WHERE name = 'lease' RETURNING value"
+    ).fetchall()[0]
+    return int(lease)
+
+
+def _job(
+    connection: sqlite3.Connection,
     submission: str,
     lease: int,
     lease_until: float,
     row: tuple[Any, ...],
-    rows: list[tuple[int, str, str, str | None, str | None, int, int]],
+    rows: list[_Row],
+    inline: int,
 ) -> Job:
+    try:
+        job = _make_job(submission, lease, lease_until, row, rows)
+    except (TypeError, ValueError) as error:
+        raise StoreDamaged(f"what is stored of {submission} cannot be understood: {error}") from error
+    if row[_PREPARE]:
+        made = prepared(connection, submission, inline)
+        if made is None:  # what came in must not go instead
+            raise StoreDamaged(f"what was prepared of {submission} is missing")
+        job = job._replace(content=made[0], slots=made[1])
+    return job
+
+
+def _make_job(submission: str, lease: int, lease_until: float, row: tuple[Any, ...], rows: list[_Row]) -> Job:
     account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, options, data, _ = row
     return Job(
         submission,
@@ -156,147 +253,20 @@ def _make_job(
         seconds(time),
         seconds(expires),
         tuple(
-            LeasedRecipient(
-                number,
-                recipient_id(submission, number, count),
-                address,
-                domain,
-                notify,
-                orcpt,
-                attempts,
-                bool(duplicate),
-            )
-            for number, address, domain, notify, orcpt, attempts, duplicate in sorted(rows)
+            [
+                LeasedRecipient(
+                    number,
+                    recipient_id(submission, number, count),
+                    address,
+                    domain,
+                    notify,
+                    orcpt,
+                    attempts,
+                    bool(duplicate),
+                    bool(told),
+                )
+                for number, address, domain, notify, orcpt, attempts, duplicate, told in sorted(rows)
+            ]
         ),
         unpack_options(options),
     )
-
-
-def renew(connection: sqlite3.Connection, submission: str, lease: int, lease_until: float) -> bool:
-    """See :meth:`smtpeter.interfaces.IQueueStore.renew`."""
-    changed = connection.execute(
-        f"UPDATE recipient SET lease_until = ? WHERE {_OURS}", (milliseconds(lease_until), submission, lease)
-    )
-    return changed.rowcount > 0
-
-
-def mark_in_doubt(connection: sqlite3.Connection, submission: str, lease: int, numbers: Sequence[int]) -> bool:
-    """See :meth:`smtpeter.interfaces.IQueueStore.mark_in_doubt`.  Where the lease is lost for one, none is marked."""
-    wanted = sorted(set(numbers))
-    ours = {
-        number for (number,) in connection.execute(f"SELECT number FROM recipient WHERE {_OURS}", (submission, lease))
-    }
-    if not wanted or not ours.issuperset(wanted):
-        return False
-    connection.executemany(
-        "UPDATE recipient SET in_doubt = 1 WHERE submission = ? AND number = ?",
-        [(submission, number) for number in wanted],
-    )
-    return True
-
-
-def release(connection: sqlite3.Connection, submission: str, lease: int) -> None:
-    """See :meth:`smtpeter.interfaces.IQueueStore.release`.  They keep their place: their time has come already."""
-    rows = connection.execute(
-        f"""
-        UPDATE recipient SET state = {DUE}, lease = NULL, lease_until = NULL, in_doubt = 0
-        WHERE {_OURS} RETURNING domain, due
-        """,
-        (submission, lease),
-    ).fetchall()
-    became_due(connection, _earliest(rows))
-
-
-def recover(connection: sqlite3.Connection, now: float) -> int:
-    """See :meth:`smtpeter.interfaces.IQueueStore.recover`."""
-    return _void(connection, connection.execute(_LEASED).fetchall(), milliseconds(now))
-
-
-def recover_expired(
-    connection: sqlite3.Connection,
-    now: float,
-    in_hand: Collection[tuple[str, int]],
-    avoided: Collection[tuple[str, int]] = (),
-) -> int:
-    """See :meth:`smtpeter.interfaces.IQueueStore.recover_expired`.  Recipients in ``avoided`` are not looked at."""
-    at = milliseconds(now)
-    some = f" AND (submission, number) IN ({_FIND_LEASED}{_AVOIDED})" if avoided else ""
-    expired = connection.execute(f"{_LEASED} AND lease_until < ?{some}", (at, *_avoid(avoided))).fetchall()
-    return _void(connection, [row for row in expired if (row[0], row[2]) not in in_hand], at)
-
-
-# --- for one recipient alone, where not all can be read: see smtpeter.store.sqlite.detour ---
-
-
-def find_due(connection: sqlite3.Connection, domain: str, now: float, limit: int) -> Sequence[tuple[str, int]]:
-    """Which recipients are due: submission and number, read from the index alone."""
-    return connection.execute(_FIND_DUE.format(also=""), (domain, milliseconds(now), limit)).fetchall()
-
-
-def find_leased(connection: sqlite3.Connection) -> Sequence[tuple[str, int]]:
-    """Which recipients are leased: submission and number, read from the index alone."""
-    return connection.execute(_FIND_LEASED).fetchall()
-
-
-def claim_one(connection: sqlite3.Connection, submission: str, number: int, now: float, until: float) -> Job | None:
-    """Claim a recipient; None where it is due no more."""
-    lease = next_lease(connection)
-    values = (lease, milliseconds(until), submission, number, milliseconds(now))
-    rows = connection.execute(_CLAIM_ONE, values).fetchall()
-    if not rows:
-        return None
-    look_again(connection, [rows[0][3]])
-    return _job(connection, submission, lease, until, [tuple(rows[0][1:])], -1)
-
-
-def hold_one(connection: sqlite3.Connection, submission: str, number: int, state: int, now: float) -> bool:
-    """Hold a recipient that is in this state."""
-    held = connection.execute(
-        f"{_END_LEASE}, state = {HELD} WHERE submission = ? AND number = ? AND state < 4 AND state = ?",
-        (submission, number, state),
-    )
-    reason = {"description": DAMAGED}
-    insert_events(connection, [(milliseconds(now), EventKind.HELD, submission, number, reason)] * held.rowcount)
-    return held.rowcount > 0
-
-
-def recover_one(
-    connection: sqlite3.Connection,
-    submission: str,
-    number: int,
-    now: float,
-    only_expired: bool,
-    in_hand: Collection[tuple[str, int]],
-) -> int:
-    """:func:`recover`, or :func:`recover_expired`, for one recipient."""
-    at = milliseconds(now)
-    expired = f" AND lease_until < {at}" if only_expired else ""
-    rows = connection.execute(f"{_LEASED} AND submission = ? AND number = ?{expired}", (submission, number)).fetchall()
-    return _void(connection, [row for row in rows if (row[0], row[2]) not in in_hand], at)
-
-
-def _avoid(avoided: Collection[tuple[str, int]]) -> tuple[str, ...]:
-    """The value for what :data:`_AVOIDED` asks, where it does."""
-    return (json.dumps([f"{submission} {number}" for submission, number in avoided]),) if avoided else ()
-
-
-def _void(connection: sqlite3.Connection, rows: Sequence[tuple[str, int, int, str, int, int]], now: int) -> int:
-    """End leases that nobody has any more: (submission, number, lease, domain, due, in doubt) each."""
-    held = sorted((submission, number) for submission, number, _, _, _, in_doubt in rows if in_doubt)
-    again = [(min(due, now), submission, number) for submission, number, _, _, due, in_doubt in rows if not in_doubt]
-    connection.executemany(f"{_END_LEASE}, state = {HELD} WHERE submission = ? AND number = ?", held)
-    reason = {
-        "description": "the attempt was cut off after the final dot and before the answer",
-        "possible_duplicate": True,
-    }
-    insert_events(connection, [(now, EventKind.HELD, submission, number, reason) for submission, number in held])
-    connection.executemany(f"{_END_LEASE}, state = {DUE}, due = ? WHERE submission = ? AND number = ?", again)
-    became_due(connection, _earliest([(domain, min(due, now)) for _, _, _, domain, due, doubt in rows if not doubt]))
-    return len(rows)
-
-
-def _earliest(rows: Sequence[tuple[str, int]]) -> dict[str, int]:
-    earliest: dict[str, int] = {}
-    for domain, due in rows:
-        earliest[domain] = min(due, earliest.get(domain, due))
-    return earliest

@@ -1,4 +1,4 @@
-"""The small table that the scheduler looks at: domains, and when their next recipient falls due.
+"""The small table that the scheduler looks at: lanes, when their next recipient falls due, and which are parked.
 
 Every operation that makes recipients due, or takes due ones away, ends with one of these functions.
 """
@@ -6,41 +6,81 @@ Every operation that makes recipients due, or takes due ones away, ends with one
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from smtpeter.store.sqlite.rows import milliseconds, seconds
+from smtpeter.model.delivery import Lane
+from smtpeter.model.listing import Parking
+from smtpeter.store.sqlite.rows import DUE, milliseconds, seconds
+
+LaneKey = tuple[str, int]
+"""A lane, without the cost of making one: domain and account."""
 
 _EARLIER = """
-    INSERT INTO destination (domain, next_due) VALUES (?, ?)
-    ON CONFLICT (domain) DO UPDATE SET next_due = excluded.next_due WHERE excluded.next_due < next_due
+    INSERT INTO destination (domain, account, next_due) VALUES (?, ?, ?)
+    ON CONFLICT (domain, account) DO UPDATE SET next_due = excluded.next_due WHERE excluded.next_due < next_due
 """
-_FIRST_DUE = "SELECT min(due) FROM recipient WHERE state < 4 AND state = 1 AND domain = ?"
+_FIRST_DUE = f"SELECT min(due) FROM recipient WHERE state < 4 AND state = {DUE} AND domain = ? AND account = ?"
 _SET = """
-    INSERT INTO destination (domain, next_due) VALUES (?, ?)
-    ON CONFLICT (domain) DO UPDATE SET next_due = excluded.next_due WHERE excluded.next_due <> next_due
+    INSERT INTO destination (domain, account, next_due) VALUES (?, ?, ?)
+    ON CONFLICT (domain, account) DO UPDATE SET next_due = excluded.next_due WHERE excluded.next_due <> next_due
 """
+_DELETE = "DELETE FROM destination WHERE domain = ? AND account = ?"
+
+# The index is on this expression, so it has to be written like this everywhere.
+_READY = "max(next_due, parked)"
+_DUE_LANES = f"SELECT domain, account FROM destination WHERE {_READY} <= ? ORDER BY {_READY} LIMIT ?"
+_FOLLOWING = f"SELECT {_READY} FROM destination WHERE {_READY} > ? ORDER BY {_READY} LIMIT 1"
+_PARK = "UPDATE destination SET parked = ?, site = ? WHERE domain = ? AND account = ?"
+_UNPARK = "UPDATE destination SET parked = 0, site = NULL WHERE domain = ? AND account = ? AND parked > 0"
 
 
-def became_due(connection: sqlite3.Connection, earliest: Mapping[str, int]) -> None:
-    """Recipients became due; ``earliest`` has the first time (milliseconds) for each of their domains."""
-    connection.executemany(_EARLIER, earliest.items())
+def became_due(connection: sqlite3.Connection, earliest: Mapping[LaneKey, int]) -> None:
+    """Recipients became due; ``earliest`` has the first time (milliseconds) for each of their lanes."""
+    connection.executemany(_EARLIER, [(domain, account, due) for (domain, account), due in earliest.items()])
 
 
-def look_again(connection: sqlite3.Connection, domains: Iterable[str]) -> None:
-    """Recipients of these domains may be due no more."""
-    for domain in domains:
-        (first,) = connection.execute(_FIRST_DUE, (domain,)).fetchone()
-        if first is None:
-            connection.execute("DELETE FROM destination WHERE domain = ?", (domain,))
-        else:
-            connection.execute(_SET, (domain, first))
+def set_next(connection: sqlite3.Connection, following: Mapping[LaneKey, int | None]) -> None:
+    """When the first recipient of these lanes falls due (milliseconds); None: none is there."""
+    there = [(domain, account, due) for (domain, account), due in following.items() if due is not None]
+    connection.executemany(_SET, there)
+    if len(there) < len(following):
+        connection.executemany(_DELETE, [lane for lane, due in following.items() if due is None])
 
 
-def due_domains(connection: sqlite3.Connection, now: float, limit: int) -> tuple[Sequence[str], float | None]:
-    """See :meth:`smtpeter.interfaces.IQueueStore.due_domains`."""
+def look_again(connection: sqlite3.Connection, lanes: Iterable[LaneKey]) -> None:
+    """Recipients of these lanes may be due no more."""
+    set_next(connection, {lane: connection.execute(_FIRST_DUE, lane).fetchone()[0] for lane in lanes})
+
+
+def due_lanes(connection: sqlite3.Connection, now: float, limit: int) -> tuple[Sequence[Lane], float | None]:
+    """See :meth:`smtpeter.interfaces.IQueueStore.due_lanes`.  Neither what is due later nor what is parked is looked
+    at."""
     at = milliseconds(now)
-    domains = connection.execute(
-        "SELECT domain FROM destination WHERE next_due <= ? ORDER BY next_due LIMIT ?", (at, limit)
-    ).fetchall()
-    (following,) = connection.execute("SELECT min(next_due) FROM destination WHERE next_due > ?", (at,)).fetchone()
-    return [domain for (domain,) in domains], None if following is None else seconds(following)
+    lanes = [Lane(domain, account) for domain, account in connection.execute(_DUE_LANES, (at, limit))]
+    following = connection.execute(_FOLLOWING, (at,)).fetchone()
+    return lanes, None if following is None else seconds(following[0])
+
+
+def park(connection: sqlite3.Connection, lanes: Collection[LaneKey], site: str, until: float) -> None:
+    """See :meth:`smtpeter.interfaces.IQueueStore.park`."""
+    at = milliseconds(until)
+    connection.executemany(_PARK, [(at, site, domain, account) for domain, account in lanes])
+
+
+def unpark(connection: sqlite3.Connection, lanes: Iterable[LaneKey]) -> None:
+    """An operator wants these now."""
+    connection.executemany(_UNPARK, lanes)
+
+
+def unpark_site(connection: sqlite3.Connection, site: str) -> None:
+    """The same for all lanes that are parked for a site; empty: for any."""
+    connection.execute("UPDATE destination SET parked = 0, site = NULL WHERE parked > 0 AND ? IN ('', site)", (site,))
+
+
+def parking(connection: sqlite3.Connection, lane: LaneKey, now: float) -> Parking | None:
+    """See :meth:`smtpeter.interfaces.IQueueStore.parking`."""
+    row = connection.execute(
+        "SELECT site, parked FROM destination WHERE domain = ? AND account = ? AND parked > ?",
+        (*lane, milliseconds(now)),
+    ).fetchone()
+    return None if row is None else Parking(row[0] or "", seconds(row[1]))

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 
 from smtpeter.errors import StoreDamaged
 from smtpeter.interfaces import IExecutor
-from smtpeter.model.delivery import Job
+from smtpeter.model.delivery import Job, Lane
 from smtpeter.model.feature import Prepared, Unprepared
-from smtpeter.store.sqlite import claim, preparing
+from smtpeter.store.sqlite import claim, leases, preparing
 from smtpeter.store.sqlite.rows import DUE, LEASED
 
 Key = tuple[str, int]
@@ -44,21 +44,25 @@ class Detour:
             self._avoided = {key: until for key, until in self._avoided.items() if until > now}
         return self._avoided.keys()
 
-    async def claim(self, domains: Sequence[str], limit: int, now: float, lease_until: float) -> Sequence[Job]:
-        """Claim one recipient after the other: of a submission there may be several jobs."""
+    async def claim(self, shares: Sequence[tuple[Lane, int]], now: float, lease_until: float) -> Sequence[Job]:
+        """Claim each lane's share, one recipient after the other: of a submission there may be several jobs."""
         avoided = self.avoided(now)
-        keys = await self._executor.read(
-            lambda connection: [
-                key
-                for domain in domains
-                for key in claim.find_due(connection, domain, now, limit + len(avoided))
-                if key not in avoided
-            ][:limit]
-        )
+
+        def find(connection: sqlite3.Connection) -> Iterable[Key]:
+            keys: dict[Key, None] = {}
+            for lane, share in shares:
+                found = claim.find_due(connection, lane, now, share + len(avoided))
+                keys |= dict.fromkeys([key for key in found if key not in avoided][:share])
+            return keys
+
+        return await self.claim_keys(await self._executor.read(find), now, lease_until)
+
+    async def claim_keys(self, keys: Iterable[Key], now: float, lease_until: float) -> Sequence[Job]:
+        """Claim these, one after the other."""
         jobs = await self._each(
             keys,
             lambda connection, key: claim.claim_one(connection, *key, now, lease_until),
-            lambda connection, key: claim.hold_one(connection, *key, DUE, now),
+            lambda connection, key: leases.hold_one(connection, *key, DUE, now),
             now,
         )
         return [job for job in jobs if job is not None]
@@ -98,13 +102,13 @@ class Detour:
         """End leases, one after the other."""
         avoided = self.avoided(now)
         keys = await self._executor.read(
-            lambda connection: [key for key in claim.find_leased(connection) if key not in avoided]
+            lambda connection: [key for key in leases.find_leased(connection) if key not in avoided]
         )
         return sum(
             await self._each(
                 keys,
-                lambda connection, key: claim.recover_one(connection, *key, now, only_expired, in_hand),
-                lambda connection, key: claim.hold_one(connection, *key, LEASED, now),
+                lambda connection, key: leases.recover_one(connection, *key, now, only_expired, in_hand),
+                lambda connection, key: leases.hold_one(connection, *key, LEASED, now),
                 now,
             )
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from smtpeter.errors import IdempotencyConflict
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.submission import Content, Submission, Taken
-from smtpeter.store.sqlite.destinations import became_due
+from smtpeter.store.sqlite.destinations import LaneKey, became_due
 from smtpeter.store.sqlite.idempotency import Keys
 from smtpeter.store.sqlite.rows import (
     DUE,
@@ -29,8 +29,8 @@ _SUBMISSION = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _RECIPIENT = """
-    INSERT INTO recipient (submission, number, address, domain, notify, orcpt, state, attempts, due)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)
+    INSERT INTO recipient (submission, number, address, domain, notify, orcpt, state, attempts, due, account)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?)
 """
 _EVENT = "INSERT INTO event (cursor, time, kind, submission, number) VALUES (?, ?, 'attempt', ?, ?)"
 _PREPARATION = "INSERT INTO preparation (submission, time, due, attempts) VALUES (?, ?, ?, 0)"
@@ -86,7 +86,7 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
     recipients: list[tuple[object, ...]] = []
     events: list[tuple[int, int, str, int]] = []
     preparations: list[tuple[str, int, int]] = []
-    earliest: dict[str, int] = {}
+    earliest: dict[LaneKey, int] = {}
     next_content = following(connection, "SELECT max(number) FROM content")
     next_event = following(connection, "SELECT max(cursor) FROM event")
     for submission in taken:
@@ -99,18 +99,18 @@ def enqueue(connection: sqlite3.Connection, taken: Sequence[Submission]) -> None
             kept = next_content
             next_content += 1
             contents.append((kept, content.data))
-        state = DUE
+        state, account = DUE, submission.account or 0
         if submission.prepare:
             state = WAITING
             preparations.append((id, time, time))
         number, first_event = 0, next_event
         for address, domain, notify, orcpt in envelope.recipients:
             number += 1
-            recipients.append((id, number, address, domain, notify, orcpt, state, due))
+            recipients.append((id, number, address, domain, notify, orcpt, state, due, account))
             events.append((next_event, time, id, number))
             next_event += 1
-            if state == DUE and due < earliest.get(domain, due + 1):
-                earliest[domain] = due
+            if state == DUE and due < earliest.get((domain, account), due + 1):
+                earliest[domain, account] = due
         submissions.append(
             (
                 id,

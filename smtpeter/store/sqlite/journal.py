@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -17,13 +16,10 @@ from smtpeter.model import listing
 from smtpeter.model.event import EventKind, JournalEntry
 from smtpeter.model.feature import Happening
 from smtpeter.store.sqlite import records
-from smtpeter.store.sqlite.rows import DELIVERED, milliseconds, pack_data, seconds, unpack_data
+from smtpeter.store.sqlite.rows import DELIVERED, GROUP, groups, milliseconds, pack_data, seconds, unpack_data
 from smtpeter.store.sqlite.transaction import Combinable
 
 T = TypeVar("T")
-
-GROUP = 50
-"""Recipients asked for in one statement; where there are fewer, NULL is asked for, which no recipient has."""
 
 _COLUMNS = "cursor, submission, number, kind, time, data"
 _OF_SUBMISSION = f"""
@@ -89,11 +85,6 @@ class Record(Combinable):
         return written
 
 
-def _filled(recipients: Sequence[tuple[str, int]]) -> list[Any]:
-    """The values for :data:`_DELIVERED`."""
-    return [*chain.from_iterable(recipients), *[None] * (2 * (GROUP - len(recipients)))]
-
-
 @implementer(IEventJournal)
 class EventJournal:
     """See :class:`smtpeter.interfaces.IEventJournal`."""
@@ -110,8 +101,8 @@ class EventJournal:
         def read(connection: sqlite3.Connection) -> Mapping[tuple[str, int], float | None]:
             return {
                 (submission, number): None if time is None else seconds(time)
-                for start in range(0, len(wanted), GROUP)
-                for submission, number, time in connection.execute(_DELIVERED, _filled(wanted[start : start + GROUP]))
+                for group in groups(wanted)
+                for submission, number, time in connection.execute(_DELIVERED, group)
             }
 
         return self._executor.read(read)

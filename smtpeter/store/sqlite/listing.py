@@ -10,7 +10,7 @@ from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
 from smtpeter.model.ids import first_id, recipient_id
 from smtpeter.model.listing import Filter, MessageRow, Verb
-from smtpeter.store.sqlite.destinations import became_due, look_again
+from smtpeter.store.sqlite.destinations import became_due, look_again, unpark
 from smtpeter.store.sqlite.journal import insert_events
 from smtpeter.store.sqlite.preparing import go_on, waits
 from smtpeter.store.sqlite.rows import (
@@ -36,15 +36,18 @@ _ID_SLACK = 60.0
 
 _FROM = "recipient AS r{index} JOIN submission AS s ON s.id = r.submission"
 _BY_STATE = " INDEXED BY recipient_open"
-# What waits to be prepared keeps the time that its submission asked for.
+# What waits to be prepared keeps the time that its submission asked for; what is due already keeps its place.
 _CHANGE = f"""
-    UPDATE recipient SET state = ?, due = CASE state WHEN {WAITING} THEN due ELSE coalesce(?, due) END
-    WHERE submission = ? AND number = ?
+    UPDATE recipient SET state = ?1, due = CASE state
+        WHEN {WAITING} THEN due WHEN {DUE} THEN min(due, coalesce(?2, due)) ELSE coalesce(?2, due) END
+    WHERE submission = ?3 AND number = ?4
 """
 
 
 _PREPARATION = "EXISTS (SELECT 1 FROM preparation AS w WHERE w.submission = r.submission"
 _IS_POSTPONED = f"r.state = {WAITING} AND {_PREPARATION} AND w.postponed"
+_LANE = "destination AS d WHERE d.domain = r.domain AND d.account = r.account"
+_IS_LATER = f"r.state = {DUE} AND (r.due > ? OR EXISTS (SELECT 1 FROM {_LANE} AND d.parked > ?))"
 
 
 class _Change(NamedTuple):
@@ -58,9 +61,7 @@ class _Change(NamedTuple):
 
 
 _CHANGES: Mapping[Verb, _Change] = {
-    Verb.RETRY: _Change(
-        f"(r.state = {DUE} AND r.due > ? OR {_IS_POSTPONED} AND w.due > ?))", (WAITING, DUE), DUE, True, None
-    ),
+    Verb.RETRY: _Change(f"({_IS_LATER} OR {_IS_POSTPONED} AND w.due > ?))", (WAITING, DUE), DUE, True, None),
     Verb.HOLD: _Change("", (WAITING, DUE), HELD, False, EventKind.HELD),
     Verb.RELEASE: _Change("", (HELD,), DUE, True, EventKind.RELEASED),
     Verb.CANCEL: _Change("", (WAITING, DUE, HELD), CANCELLED, False, EventKind.CANCELLED),
@@ -192,12 +193,12 @@ def apply(connection: sqlite3.Connection, filter: Filter, verb: Verb, now: float
     change, at = _CHANGES[verb], milliseconds(now)
     selection, values = _selection(filter, change, at)
     rows = connection.execute(
-        f"SELECT r.submission, r.number, r.domain, {_PREPARATION}) {selection} LIMIT ?", [*values, limit]
+        f"SELECT r.submission, r.number, r.domain, r.account, {_PREPARATION}) {selection} LIMIT ?", [*values, limit]
     )
     found = rows.fetchall()
     if not found:
         return 0
-    unprepared = {submission for submission, _, _, is_unprepared in found if is_unprepared}
+    unprepared = {submission for submission, *_, is_unprepared in found if is_unprepared}
     connection.executemany(
         _CHANGE,
         [
@@ -207,18 +208,20 @@ def apply(connection: sqlite3.Connection, filter: Filter, verb: Verb, now: float
                 submission,
                 number,
             )
-            for submission, number, _, is_unprepared in found
+            for submission, number, *_, is_unprepared in found
         ],
     )
     if change.due_now:
-        became_due(connection, {domain: at for _, _, domain, is_unprepared in found if not is_unprepared})
+        lanes = {(domain, account) for _, _, domain, account, is_unprepared in found if not is_unprepared}
+        became_due(connection, dict.fromkeys(lanes, at))
+        unpark(connection, lanes)
         go_on(connection, unprepared, at)
     else:
-        look_again(connection, {domain for _, _, domain, _ in found})
+        look_again(connection, {(domain, account) for _, _, domain, account, *_ in found})
     if change.event is not None:
-        insert_events(connection, [(at, change.event, submission, number, {}) for submission, number, _, _ in found])
+        insert_events(connection, [(at, change.event, submission, number, {}) for submission, number, *_ in found])
     if change.state == CANCELLED:
-        finish(connection, [(1, 0, at, submission) for submission, _, _, _ in found])
+        finish(connection, [(1, 0, at, submission) for submission, *_ in found])
     if not change.due_now:
         for submission in unprepared:
             waits(connection, submission)

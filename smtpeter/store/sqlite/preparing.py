@@ -15,10 +15,10 @@ from smtpeter.model.delivery import FINAL_STATES, RecipientState, SettledJob
 from smtpeter.model.event import EventKind, format_time
 from smtpeter.model.feature import Prepared, Unprepared
 from smtpeter.model.submission import Content
-from smtpeter.store.sqlite.claim import DAMAGED
-from smtpeter.store.sqlite.destinations import became_due
+from smtpeter.store.sqlite.destinations import LaneKey, became_due
 from smtpeter.store.sqlite.enqueue import enqueue, following
 from smtpeter.store.sqlite.journal import insert_events
+from smtpeter.store.sqlite.leases import DAMAGED
 from smtpeter.store.sqlite.rows import (
     DUE,
     FIRST_FINAL,
@@ -51,7 +51,7 @@ _TAKE = f"{_END} AND attempts = ?"
 _MAKE_DUE = f"""
     UPDATE recipient SET state = CASE state WHEN {WAITING} THEN {DUE} ELSE state END, due = max(due, ?)
     WHERE submission = ? AND state IN ({WAITING}, {HELD})
-    RETURNING number, state, domain, due
+    RETURNING number, state, domain, account, due
 """
 _CONTENT = "INSERT INTO content (number, data) VALUES (?, ?)"
 _PREPARED = "INSERT INTO prepared (submission, size, digest, content, file, slots) VALUES (?, ?, ?, ?, ?, ?)"
@@ -160,7 +160,7 @@ class StorePrepared(Combinable):
         prepared: list[tuple[object, ...]] = []
         unchanged: list[tuple[str]] = []
         events: list[tuple[int, str, str, int, str | None]] = []
-        earliest: dict[str, int] = {}
+        earliest: dict[LaneKey, int] = {}
         next_content = following(connection, "SELECT max(number) FROM content")
         results = []
         for operation in operations:
@@ -173,10 +173,10 @@ class StorePrepared(Combinable):
                     continue
                 count += 1
                 packed = pack_data(data)
-                for number, state, domain, due in rows:
+                for number, state, domain, account, due in rows:
                     events.append((at, EventKind.PREPARED.value, submission, number, packed))
                     if state == DUE:
-                        earliest[domain] = min(due, earliest.get(domain, due))
+                        earliest[domain, account] = min(due, earliest.get((domain, account), due))
                 if content is None:
                     unchanged.append((submission,))
                     continue
@@ -199,9 +199,9 @@ class StorePrepared(Combinable):
 
 def _take(
     connection: sqlite3.Connection, submission: str, attempt: int, at: int
-) -> Sequence[tuple[int, int, str, int]]:
-    """Make a submission due that was prepared: number, state, domain and due time of all that is open; none where it
-    was claimed again, or nothing of it is open."""
+) -> Sequence[tuple[int, int, str, int, int]]:
+    """Make a submission due that was prepared: number, state, lane and due time of all that is open; none where it was
+    claimed again, or nothing of it is open."""
     if not connection.execute(_TAKE, (submission, attempt)).rowcount:
         return ()
     return sorted(connection.execute(_MAKE_DUE, (at, submission)).fetchall())
@@ -232,7 +232,7 @@ def fail(connection: sqlite3.Connection, submission: str, attempt: int, job: Set
     if found != (attempt,):
         return False
     settled = final = 0
-    for number, state, attempts, _due, event, duplicate in job.settlements:
+    for number, state, attempts, _due, event, duplicate, _told in job.settlements:
         if state is RecipientState.DUE:
             raise ValueError("what was not prepared cannot be due")
         values = (STATE_NUMBERS[state], attempts, duplicate, submission, number)

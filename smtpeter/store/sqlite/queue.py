@@ -14,18 +14,21 @@ from zope.interface import implementer
 
 from smtpeter.errors import IdempotencyConflict, StoreDamaged
 from smtpeter.interfaces import IClock, IExecutor, IQueueStore
-from smtpeter.model.delivery import Job, SettledJob
+from smtpeter.model.delivery import Job, Lane, SettledJob
 from smtpeter.model.envelope import Recipient
 from smtpeter.model.feature import PlacedSlot, Prepared, Unprepared
-from smtpeter.model.listing import Filter, MessageRow, Verb
+from smtpeter.model.listing import Filter, MessageRow, Parking, Standing, Verb
 from smtpeter.model.submission import Content, Idempotency, Submission, Taken
 from smtpeter.store.content import ContentStore
-from smtpeter.store.sqlite import claim, destinations, listing, preparing, retention, setback
+from smtpeter.store.sqlite import claim, destinations, leases, listing, overdue, preparing, retention, setback, standing
 from smtpeter.store.sqlite.detour import Detour
 from smtpeter.store.sqlite.enqueue import Answer, Enqueue, read_submission
 from smtpeter.store.sqlite.idempotency import KEPT, Keys
 from smtpeter.store.sqlite.rows import milliseconds
 from smtpeter.store.sqlite.settle import Settle
+
+_LANES_TOGETHER = 100
+"""Lanes that are looked through for what is overdue in one scan, before other scans have their turn."""
 
 
 @implementer(IQueueStore)
@@ -100,7 +103,7 @@ class QueueStore:
     async def _recover(self) -> int:
         now = self._clock.time()
         try:
-            count: int = await self._executor.write(lambda connection: claim.recover(connection, now))
+            count: int = await self._executor.write(lambda connection: leases.recover(connection, now))
         except StoreDamaged:
             count = await self._detour.recover(now, False, ())
         with suppress(StoreDamaged):  # whoever had them has until some time, and that comes
@@ -115,7 +118,7 @@ class QueueStore:
         avoided = self._detour.avoided(now)
         try:
             count: int = await self._executor.write(
-                lambda connection: claim.recover_expired(connection, now, in_hand, avoided)
+                lambda connection: leases.recover_expired(connection, now, in_hand, avoided)
             )
         except StoreDamaged:
             count = await self._detour.recover(now, True, in_hand)
@@ -125,23 +128,22 @@ class QueueStore:
         """See the interface."""
         return self._executor.write(lambda connection: setback.bring_forward(connection, now, longest))
 
-    def due_domains(self, now: float, limit: int) -> Deferred[tuple[Sequence[str], float | None]]:
+    def due_lanes(self, now: float, limit: int) -> Deferred[tuple[Sequence[Lane], float | None]]:
         """See the interface."""
-        return self._executor.read(lambda connection: destinations.due_domains(connection, now, limit))
+        return self._executor.read(lambda connection: destinations.due_lanes(connection, now, limit))
 
-    def claim_due(self, domains: Sequence[str], limit: int, now: float, lease_until: float) -> Deferred[Sequence[Job]]:
+    def claim_due(self, shares: Sequence[tuple[Lane, int]], now: float, lease_until: float) -> Deferred[Sequence[Job]]:
         """See the interface."""
-        return Deferred.fromCoroutine(self._claim_due(tuple(dict.fromkeys(domains)), limit, now, lease_until))
+        return Deferred.fromCoroutine(self._claim_due(tuple(shares), now, lease_until))
 
-    async def _claim_due(self, domains: Sequence[str], limit: int, now: float, lease_until: float) -> Sequence[Job]:
+    async def _claim_due(self, shares: Sequence[tuple[Lane, int]], now: float, lease_until: float) -> Sequence[Job]:
         avoided = self._detour.avoided(now)
         for inline in (claim.INLINE, -1):  # if content is what cannot be read, whoever reads it alone is told
             with suppress(StoreDamaged):
                 jobs: Sequence[Job] = await self._executor.write(
                     partial(
                         claim.claim_due,
-                        domains=domains,
-                        limit=limit,
+                        shares=shares,
                         now=now,
                         lease_until=lease_until,
                         inline=inline,
@@ -149,7 +151,60 @@ class QueueStore:
                     )
                 )
                 return jobs
-        return await self._detour.claim(domains, limit, now, lease_until)
+        return await self._detour.claim(shares, now, lease_until)
+
+    def claim_overdue(
+        self, lanes: Sequence[Lane], limit: int, now: float, delayed: float, until: float
+    ) -> Deferred[Sequence[Job]]:
+        """See the interface."""
+        return Deferred.fromCoroutine(self._claim_overdue(list(dict.fromkeys(lanes)), limit, now, delayed, until))
+
+    async def _claim_overdue(
+        self, lanes: Sequence[Lane], limit: int, now: float, delayed: float, until: float
+    ) -> Sequence[Job]:
+        """Found beside everything else, for there may be much to look through; claimed by name."""
+        avoided = self._detour.avoided(now)
+        keys: list[tuple[str, int]] = []
+        for begin in range(0, len(lanes), _LANES_TOGETHER):
+            found = await self._find_overdue(lanes[begin : begin + _LANES_TOGETHER], limit + len(avoided), now, delayed)
+            keys += [key for key in found if key not in avoided]
+            if len(keys) >= limit:
+                break
+        if not keys:
+            return ()
+        with suppress(StoreDamaged):
+            jobs: Sequence[Job] = await self._executor.write(
+                lambda connection: claim.claim_keys(connection, keys[:limit], now, until)
+            )
+            return jobs
+        return await self._detour.claim_keys(keys[:limit], now, until)
+
+    async def _find_overdue(
+        self, lanes: Sequence[Lane], limit: int, now: float, delayed: float
+    ) -> Sequence[tuple[str, int]]:
+        """Lanes where something is damaged wait for their turn, when each of their recipients is looked at alone."""
+        try:
+            found: Sequence[tuple[str, int]] = await self._executor.scan(
+                lambda connection: overdue.find_overdue(connection, lanes, limit, now, delayed)
+            )
+        except StoreDamaged:
+            each = [await self._find_overdue([lane], limit, now, delayed) for lane in lanes] if len(lanes) > 1 else []
+            found = [key for part in each for key in part]
+        return found
+
+    def park(self, lanes: Collection[Lane], site: str, until: float) -> Deferred[None]:
+        """See the interface."""
+        return self._executor.write(lambda connection: destinations.park(connection, lanes, site, until))
+
+    def parking(self, lane: Lane) -> Deferred[Parking | None]:
+        """See the interface."""
+        now = self._clock.time()
+        return self._executor.read(lambda connection: destinations.parking(connection, lane, now))
+
+    def standing(self, submission: str, number: int) -> Deferred[Standing]:
+        """See the interface."""
+        now = self._clock.time()
+        return self._executor.read(lambda connection: standing.standing(connection, submission, number, now))
 
     def claim_incoming(self, limit: int, now: float, until: float) -> Deferred[Sequence[Unprepared]]:
         """See the interface."""
@@ -200,11 +255,11 @@ class QueueStore:
 
     def renew(self, submission: str, lease: int, lease_until: float) -> Deferred[bool]:
         """See the interface."""
-        return self._executor.write(lambda connection: claim.renew(connection, submission, lease, lease_until))
+        return self._executor.write(lambda connection: leases.renew(connection, submission, lease, lease_until))
 
     def mark_in_doubt(self, submission: str, lease: int, numbers: Sequence[int]) -> Deferred[bool]:
         """See the interface."""
-        return self._executor.write(lambda connection: claim.mark_in_doubt(connection, submission, lease, numbers))
+        return self._executor.write(lambda connection: leases.mark_in_doubt(connection, submission, lease, numbers))
 
     def settle(self, jobs: Sequence[SettledJob]) -> Deferred[int]:
         """See the interface."""
@@ -212,7 +267,7 @@ class QueueStore:
 
     def release(self, submission: str, lease: int) -> Deferred[None]:
         """See the interface."""
-        return self._executor.write(lambda connection: claim.release(connection, submission, lease))
+        return self._executor.write(lambda connection: leases.release(connection, submission, lease))
 
     def select(
         self, filter: Filter, limit: int, before: tuple[str, int] | None = None

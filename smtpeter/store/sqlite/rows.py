@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from smtpeter.model.delivery import RecipientState
@@ -26,6 +27,26 @@ STATES: Mapping[int, RecipientState] = {number: state for state, number in STATE
 }
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
+
+
+AVOIDED = " AND (submission || ' ' || number) NOT IN (SELECT value FROM json_each(?))"
+"""A condition on an index of recipients: they are none of those that :func:`avoid` was given."""
+
+
+def avoid(recipients: Collection[tuple[str, int]]) -> tuple[str, ...]:
+    """The value for :data:`AVOIDED`; none where there is nobody to avoid."""
+    return (json.dumps([f"{submission} {number}" for submission, number in recipients]),) if recipients else ()
+
+
+GROUP = 50
+"""Rows that are asked for in one statement; where there are fewer, NULL is asked for, which no row has."""
+
+
+def groups(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[Any]]:
+    """The values for statements that ask for :data:`GROUP` rows each."""
+    for begin in range(0, len(rows), GROUP):
+        group = rows[begin : begin + GROUP]
+        yield [*chain.from_iterable(group), *[None] * (len(rows[0]) * (GROUP - len(group)))]
 
 
 def milliseconds(seconds: float) -> int:

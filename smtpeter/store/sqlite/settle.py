@@ -9,17 +9,23 @@ from typing import Any
 from smtpeter.model.delivery import FINAL_STATES, RecipientState, SettledJob
 from smtpeter.model.event import EventKind
 from smtpeter.model.submission import Submission
-from smtpeter.store.sqlite.destinations import became_due
+from smtpeter.store.sqlite.destinations import LaneKey, became_due
 from smtpeter.store.sqlite.enqueue import enqueue
 from smtpeter.store.sqlite.journal import insert_events
-from smtpeter.store.sqlite.rows import LEASED, STATE_NUMBERS, milliseconds
+from smtpeter.store.sqlite.rows import DUE, LEASED, STATE_NUMBERS, milliseconds
 from smtpeter.store.sqlite.transaction import Combinable
 
-_SETTLE = f"""
-    UPDATE recipient
-    SET state = ?, attempts = ?, due = coalesce(?, due), duplicate = ?, in_doubt = 0, lease = NULL, lease_until = NULL
-    WHERE submission = ? AND number = ? AND lease = ? AND state = {LEASED}
-    RETURNING domain
+_OURS = f"submission = ? AND number = ? AND lease = ? AND state = {LEASED}"
+_END = f"""
+    UPDATE recipient SET state = ?, attempts = ?, duplicate = ?, delay_told = max(delay_told, ?),
+        in_doubt = 0, lease = NULL, lease_until = NULL
+    WHERE {_OURS}
+"""
+# To be told the lane takes as long as all the rest.
+_PUT_OFF = f"""
+    UPDATE recipient SET state = {DUE}, attempts = ?, duplicate = ?, delay_told = max(delay_told, ?), due = ?,
+        in_doubt = 0, lease = NULL, lease_until = NULL
+    WHERE {_OURS} RETURNING domain, account
 """
 _FINISH = """
     UPDATE submission
@@ -43,37 +49,29 @@ class Settle(Combinable):
         events: list[tuple[int, EventKind, str, int, Mapping[str, Any]]] = []
         finished: list[tuple[int, int, int, str]] = []
         notifications: list[Submission] = []
-        earliest: dict[str, int] = {}
+        earliest: dict[LaneKey, int] = {}
         counts = []
         for operation in operations:
             now, count = milliseconds(operation.now), 0
             for job in operation.jobs:
                 final = captured = settled = 0
-                for number, state, attempts, due, event, duplicate in job.settlements:
-                    due_at = milliseconds(due) if state is RecipientState.DUE else None
-                    ours = connection.execute(
-                        _SETTLE,
-                        (
-                            STATE_NUMBERS[state],
-                            attempts,
-                            due_at,
-                            1 if duplicate else 0,
-                            job.submission,
-                            number,
-                            job.lease,
-                        ),
-                    ).fetchall()
-                    if not ours:
+                for number, state, attempts, due, event, duplicate, told in job.settlements:
+                    marks = 1 if duplicate else 0, 1 if told else 0  # sqlite3 takes long over a bool
+                    ours = job.submission, number, job.lease
+                    if state is RecipientState.DUE:
+                        at = milliseconds(due)
+                        lanes = connection.execute(_PUT_OFF, (attempts, *marks, at, *ours)).fetchall()
+                        if not lanes:
+                            continue
+                        earliest[lanes[0]] = min(at, earliest.get(lanes[0], at))
+                    elif not connection.execute(_END, (STATE_NUMBERS[state], attempts, *marks, *ours)).rowcount:
                         continue
+                    elif state in FINAL_STATES:
+                        final += 1
                     settled += 1
                     if event is not None:
                         events.append((milliseconds(event.time), event.kind, job.submission, number, event.data))
                         captured |= bool(event.data.get("captured"))
-                    if state in FINAL_STATES:
-                        final += 1
-                    elif due_at is not None:
-                        ((domain,),) = ours
-                        earliest[domain] = min(due_at, earliest.get(domain, due_at))
                 if final:
                     finished.append((final, captured, now, job.submission))
                 if settled:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from smtpeter.model.listing import Filter
-from tests.contract.engines import Engine, Threaded, claim
+from tests.contract.engines import Engine, Threaded, claim, due_domains
 
 _SERVER = """
 import sys
@@ -53,7 +53,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     engine: Engine = Threaded(tmp_path)
     rows = engine.wait(engine.store.queue.select(Filter(), 10_000))
     assert set(acknowledged) <= {row.submission for row in rows}
-    domains, _ = engine.wait(engine.store.queue.due_domains(engine.clock.now, 1000))
+    domains, _ = due_domains(engine, engine.clock.now, 1000)
     jobs = claim(engine, *domains, limit=10_000)
     assert {job.submission for job in jobs} == {row.submission for row in rows}
     for job in jobs:

@@ -11,12 +11,12 @@ import pytest
 
 from smtpeter.errors import ConfigError, WrongSchema
 from smtpeter.model.account import CredentialKind, Scope
-from smtpeter.model.delivery import RecipientState
+from smtpeter.model.delivery import Lane, RecipientState
 from smtpeter.model.ids import make_submission_id
 from smtpeter.model.listing import Filter, RecordFilter, Verb
 from smtpeter.model.submission import Idempotency, Taken
 from smtpeter.store.migrate import known_migrations, migrate, schema_version, split_statements
-from tests.contract.engines import START, Threaded, claim, claim_incoming, enqueue, make, settle
+from tests.contract.engines import START, Threaded, claim, claim_incoming, due, enqueue, made_of, make, settle, store
 
 FIRST = "CREATE TABLE one (x); -- ; not the end\nINSERT INTO one VALUES ('a;\nb');\n"
 SECOND = "ALTER TABLE one ADD COLUMN y;\nUPDATE one SET y = 2;\n"
@@ -208,6 +208,57 @@ def test_credentials_and_mail_of_the_second_schema_go_on_in_the_third(tmp_path: 
     assert (record.id, record.recipient, record.tags, record.options) == (old, "you@example.net", ("a", "b"), ())
     assert (new.id, following) == (first.id, None)
     assert {job.submission for job in claim(engine)} == {old, first.id}
+    engine.wait(engine.store.close())
+    check = open_database(path)
+    assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    check.close()
+
+
+def test_mail_of_the_third_schema_goes_on_in_lanes(tmp_path: Path) -> None:
+    path = tmp_path / "mail.db"
+    connection = open_database(path)
+    migrate(connection, path, 5, {number: known_migrations()[number] for number in (1, 2, 3)})
+    octets, ids = b"Subject: x\r\n\r\nold\r\n", {}
+    for number, (state, account) in enumerate([(state, account) for state in range(8) for account in (None, 7)], 1):
+        ids[state, account] = id = make_submission_id(round(START * 1000) + number, bytes(10))
+        connection.execute("INSERT INTO content VALUES (?, ?)", (number, octets))
+        connection.execute(
+            """
+            INSERT INTO submission (id, account, login, channel, reverse_path, body, smtputf8, size, digest, content,
+                time, expires, subject, message_id, tags, options, recipients, unfinished, first_event, prepare)
+            VALUES (?, ?, 'l', 'smtp', 'me@example.com', '7BIT', 0, ?, ?, ?, ?, ?, 'x', '', '', '', 1, ?, ?, ?)
+            """,
+            (id, account, len(octets), hashlib.sha256(octets).digest(), number, START * 1000, START * 1000 + 10**8,
+             state < 4, number, state == 0),
+        )  # fmt: skip
+        connection.execute(
+            """
+            INSERT INTO recipient (submission, number, address, domain, state, attempts, due, lease, lease_until)
+            VALUES (?, 1, 'you@example.net', 'example.net', ?, 0, ?, ?, ?)
+            """,
+            (id, state, START * 1000 + number, 7 if state == 2 else None, START * 1000 + 1 if state == 2 else None),
+        )
+        if state == 0:
+            connection.execute("INSERT INTO preparation VALUES (?, ?, ?, 0, 0)", (id, START * 1000, START * 1000))
+    connection.execute("INSERT INTO destination VALUES ('example.net', ?)", (START * 1000 + 3,))
+    connection.close()
+
+    engine = Threaded(tmp_path)
+    queue, later = engine.store.queue, START + 10
+    lanes = [Lane("example.net", 0), Lane("example.net", 7)]
+    assert due(engine, START + 0.003) == (lanes[:1], START + 0.004)
+    assert {job.submission for job in claim(engine, at=later)} == {ids[1, None], ids[1, 7]}
+    assert engine.wait(queue.recover_expired(later, ())) == 2
+    assert {job.submission for job in claim(engine, at=later)} == {ids[2, None], ids[2, 7]}
+    assert engine.wait(queue.apply(Filter(), Verb.RELEASE, START, 9)) == 2
+    waiting = claim_incoming(engine)
+    assert store(engine, *[made_of(engine, each) for each in waiting]) == 2
+    assert sorted(due(engine)[0]) == lanes
+    jobs = claim(engine, at=later)
+    assert {job.submission for job in jobs} == {ids[state, account] for state in (0, 3) for account in (None, 7)}
+    assert not any(each.delay_told for job in jobs for each in job.recipients)
+    assert [job.account for job in sorted(jobs)] == [None, 7, None, 7]
+    assert due(engine, later) == ([], None)
     engine.wait(engine.store.close())
     check = open_database(path)
     assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
 import stat
@@ -19,12 +20,16 @@ from smtpeter.interfaces import (
     IBlockStore,
     IContentSpool,
     IContentStore,
+    IDomainStore,
     IEventJournal,
     IExecutor,
     IQueueStore,
+    ISiteStore,
 )
+from smtpeter.model.delivery import Lane
+from smtpeter.store import opening
 from smtpeter.store.migrate import known_migrations
-from smtpeter.store.opening import Store, open_for_command, open_for_server, result_of
+from smtpeter.store.opening import Store, open_for_command, open_for_server, result_of, take_lock
 from tests.contract.engines import Direct, FakeClock, Threaded, enqueue
 from tests.unit.store.stand_ins import Reactor
 
@@ -59,6 +64,8 @@ def test_a_store_is_what_its_interfaces_say(tmp_path: Path) -> None:
     verifyObject(IAccountStore, store.accounts)
     verifyObject(IEventJournal, store.journal)
     verifyObject(IBlockStore, store.blocks)
+    verifyObject(ISiteStore, store.sites)
+    verifyObject(IDomainStore, store.domains)
     verifyObject(IContentStore, store.content)
     verifyObject(IContentSpool, store.content.spool())
     verifyObject(IExecutor, store.executor)
@@ -67,6 +74,22 @@ def test_a_store_is_what_its_interfaces_say(tmp_path: Path) -> None:
     store = serve(tmp_path, reactor)
     verifyObject(IExecutor, store.executor)
     reactor.close(store)
+
+
+def test_a_command_that_looks_for_a_server_does_not_keep_one_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mail.db"
+    lock = take_lock(path)
+    assert lock is not None
+    os.close(lock)
+    looking = os.open(tmp_path / "mail.db.lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(opening.time, "sleep", lambda seconds: fcntl.flock(looking, fcntl.LOCK_UN))
+    lock = take_lock(path)
+    assert lock is not None
+    os.close(lock)
+    os.close(looking)
 
 
 def test_a_second_server_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -83,8 +106,8 @@ def test_a_command_works_beside_the_server(tmp_path: Path) -> None:
     server = Threaded(tmp_path)
     command = Direct(tmp_path)
     taken = enqueue(command)
-    domains, _ = server.wait(server.store.queue.due_domains(taken.time, 5))
-    assert domains == ["example.net"]
+    lanes, _ = server.wait(server.store.queue.due_lanes(taken.time, 5))
+    assert lanes == [Lane("example.net", 0)]
     command.wait(command.store.close())
     server.wait(server.store.close())
 

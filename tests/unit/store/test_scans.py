@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
+from smtpeter.model.delivery import Lane
 from smtpeter.model.listing import Filter, RecordFilter, Verb
 from smtpeter.store.sqlite.journal import EventJournal
 from smtpeter.store.sqlite.queue import QueueStore
@@ -28,7 +30,7 @@ class Executor:
 
     def scan(self, operation: Any) -> Deferred[Any]:
         self.asked.append("scan")
-        return succeed((frozenset(), None))
+        return succeed((frozenset(), None) if isinstance(operation, partial) else [])
 
 
 class Store:
@@ -49,7 +51,9 @@ class Store:
         (lambda store: store.queue.select(Filter(submission=ID), 9), "read"),
         (lambda store: store.queue.count(Filter(), Verb.HOLD), "scan"),
         (lambda store: store.queue.submission(ID), "read"),
-        (lambda store: store.queue.due_domains(0.0, 9), "read"),
+        (lambda store: store.queue.due_lanes(0.0, 9), "read"),
+        (lambda store: store.queue.parking(Lane("x", 0)), "read"),
+        (lambda store: store.queue.claim_overdue([Lane("x", 0)], 9, 0.0, 0.0, 0.0), "scan"),
     ],
 )
 def test_only_what_may_be_long_is_a_scan(ask: Callable[[Store], Any], way: str) -> None:
