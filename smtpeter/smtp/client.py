@@ -7,7 +7,7 @@ each of its recipients, whatever happens: the host calls ``lost`` when time is u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from smtpeter.model.delivery import LeasedRecipient, Outcome, OutcomeKind
 from smtpeter.model.reply import Reply, clean_text
@@ -19,6 +19,7 @@ from smtpeter.smtp.transaction import Transaction, compose_commands
 
 CHUNK = 65536  # octets of content in one piece of output
 _AUTH_CODES = frozenset((530, 535, 538))
+_AT = Outcome._fields.index("dialogue")
 
 
 class ClientSession(ClientOpening):
@@ -28,8 +29,14 @@ class ClientSession(ClientOpening):
     answered a MAIL, other than with 421.
     """
 
-    def __init__(self, profile: ClientProfile, local: str = "", remote: str = "") -> None:
-        super().__init__(profile, local, remote)
+    def __init__(
+        self,
+        profile: ClientProfile,
+        local: str = "",
+        remote: str = "",
+        seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        super().__init__(profile, local, remote, seconds)
         self.sending = self.served = False
         self.transactions = 0
         self._transaction: Transaction | None = None
@@ -65,19 +72,22 @@ class ClientSession(ClientOpening):
         self._heard = self._mail_refused = self._dot_sent = False
         self.stage = "mail"
         self._recipients = commands.recipients
-        self._outcomes = {
-            # It is we who say so, not the receiver.
-            recipient.number: self._outcome(OutcomeKind.FAILED, Reply(*why))._replace(remote_mta="")
-            for recipient, why in commands.refused
-        }
-        if not commands.recipients:
-            self._finish()
-            return
-        lines = [commands.mail, *commands.rcpts, b"DATA\r\n"]
+        lines = [commands.mail, *commands.rcpts, b"DATA\r\n"] if commands.recipients else []
         answers = [self._after_mail, *([self._after_rcpt] * len(commands.rcpts)), self._after_data]
-        if self._reset_needed:
+        if self._reset_needed and lines:
             lines.insert(0, b"RSET\r\n")
             answers.insert(0, self._after_rset)
+        self._dialogue.begin(lines, len(lines) - len(commands.rcpts) - 1, self._pipelined)
+        self._outcomes = {
+            # It is we who say so, not the receiver.
+            recipient.number: self._outcome(OutcomeKind.FAILED, Reply(*why))._replace(
+                remote_mta="", dialogue=self._dialogue.of_opening()
+            )
+            for recipient, why in commands.refused
+        }
+        if not lines:
+            self._finish()
+            return
         self._step(self._timeouts.command)
         if self._pipelined:
             self._output.append(b"".join(lines))
@@ -107,6 +117,8 @@ class ClientSession(ClientOpening):
     def lost(self, why: str, kind: OutcomeKind = OutcomeKind.DEFERRED, enhanced: str = "4.4.2") -> None:
         """See :meth:`ClientOpening.lost`; a transaction that is under way ends with it."""
         if self._transaction is not None:
+            self._dialogue.look()
+            self._dialogue.remark(clean_text(why))
             # A connection that was idle may have been closed while we began: that was no attempt.
             unheard = not self._heard and self.transactions > 1
             reply = Reply(0, enhanced, clean_text(why))
@@ -180,14 +192,16 @@ class ClientSession(ClientOpening):
             raise MalformedReply("an answer to DATA that is neither 354 nor no")
         if reply.category == 3:
             self.stage = "message"
-            if self._accepted:
+            if self._accepted and self._transaction is not None:
                 self._stuffer = DotStuffer()
                 self._position = 0
                 self.sending = True
+                self._dialogue.said(f"({len(self._transaction.content)} octets)")
                 self._step(self._timeouts.block)
             else:
                 # Everybody was refused, yet the receiver wants a message: it gets an empty one (RFC 2920 section 3.1).
                 self._step(self._timeouts.end)
+                self._dialogue.said(".")
                 self._output.append(b".\r\n")
                 self._awaited.append(self._after_nothing)
         elif reply.code == 421:
@@ -221,6 +235,8 @@ class ClientSession(ClientOpening):
 
     def _send_dot(self) -> None:
         self._output.append(self._stuffer.finish())
+        self._dialogue.look()
+        self._dialogue.said(".")
         self._dot_sent = True
         self.stage = "end"
         self._step(self._timeouts.end)
@@ -248,6 +264,9 @@ class ClientSession(ClientOpening):
             # Since some were taken, another transaction will get further with these.
             for number in self._surplus:
                 self._outcomes[number] = self._outcomes[number]._replace(kind=OutcomeKind.NOT_TRIED)
+        for recipient, dialogue in zip(self._recipients, self._dialogue.of_recipients(), strict=True):
+            outcome = self._outcomes[recipient.number]
+            self._outcomes[recipient.number] = Outcome._make((*outcome[:_AT], dialogue, *outcome[_AT + 1 :]))
         self._events.append(ResultEvent(self._outcomes))
         self._transaction = None
         self._rest()
@@ -299,17 +318,26 @@ class ClientSession(ClientOpening):
         if self._pipelined and not self._dot_sent and any(isinstance(event, ResultEvent) for event in self._events):
             shifted = Reply(0, "4.5.0", "The receiver broke the protocol: more answers than commands")
             outcome = self._outcome(OutcomeKind.DEFERRED, shifted)
-            self._outcomes.update((recipient.number, outcome) for recipient in self._recipients)
+            self._outcomes.update(
+                (recipient.number, outcome._replace(dialogue=self._outcomes[recipient.number].dialogue))
+                for recipient in self._recipients
+            )
 
     def _after_quit(self, reply: Reply) -> None:
         self._close("quit")
 
     def _refusal(self, reply: Reply) -> Outcome:
-        if reply.code in _AUTH_CODES:
+        if reply.code in _AUTH_CODES and (self._profile.relay or self._profile.username):
             return self._outcome(OutcomeKind.HOLD, reply)
+        if reply.code == 530 and "STARTTLS" in self._offers:
+            # It wants TLS (RFC 3207 section 4), which did not work when it was tried: it may another time.
+            return self._outcome(OutcomeKind.DEFERRED, reply)
         return self._outcome(OutcomeKind.DEFERRED if reply.category == 4 else OutcomeKind.FAILED, reply)
 
 
 def _is_too_many(reply: Reply) -> bool:
-    """Whether RCPT was refused only because the transaction is full (RFC 5321 section 4.5.3.1.10)."""
-    return reply.code in (452, 552) and (reply.enhanced[2:] == "5.3" or "too many" in reply.text.lower())
+    """Whether RCPT was refused only because the transaction is full (RFC 5321 section 4.5.3.1.10), or may have been."""
+    code, enhanced, text = reply
+    if code == 452 and not enhanced:
+        return True
+    return code in (452, 552) and (enhanced[2:] == "5.3" or "too many" in text.lower())

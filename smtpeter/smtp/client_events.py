@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from smtpeter.model.delivery import Outcome
+from smtpeter.model.route import TlsPolicy
 
 
 class ClientTimeouts(NamedTuple):
@@ -22,15 +23,19 @@ class ClientTimeouts(NamedTuple):
 class ClientProfile(NamedTuple):
     """Who we are, whom we talk to, and what must come before mail.
 
-    ``starttls``: never go on without it.  An empty ``username``: do not authenticate.
+    ``tls`` is about STARTTLS: with NONE it is not used, with MAY where the receiver offers it and does not refuse, with
+    ENCRYPT and REQUIRE no mail goes without it; the host looks at certificates.  An empty ``username``: do not
+    authenticate.  ``relay``: the receiver is one of ours, and when it wants us to log in, or knows us not, our
+    configuration is to blame; a ``username`` says so too.
     """
 
     hostname: str
     remote_mta: str
-    starttls: bool = False
+    tls: TlsPolicy = TlsPolicy.NONE
     username: str = ""
     password: str = ""
     timeouts: ClientTimeouts = ClientTimeouts()
+    relay: bool = False
 
     def __repr__(self) -> str:
         return f"ClientProfile({self.hostname!r}, {self.remote_mta!r})"
@@ -55,7 +60,11 @@ class ResultEvent(NamedTuple):
 
 
 class UnusableEvent(NamedTuple):
-    """The session could not be opened; this is what it means for a recipient that waits.  A CloseEvent follows."""
+    """The session could not be opened; this is what it means for a recipient that waits.  A CloseEvent follows.
+
+    The outcome's stage ``starttls`` tells that it was STARTTLS (unless its code is 421, for then the receiver had
+    enough of us), and ``tls`` that it was the handshake, or that nothing that could be read came by TLS.
+    """
 
     outcome: Outcome
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections import deque
 from collections.abc import Callable
 
 from smtpeter.model.delivery import Outcome, OutcomeKind
 from smtpeter.model.reply import Reply, clean_text
+from smtpeter.model.route import TlsPolicy
 from smtpeter.smtp.client_events import ClientEvent, ClientProfile, CloseEvent, ReadyEvent, StartTlsEvent, UnusableEvent
+from smtpeter.smtp.dialogue import Dialogue, mask
 from smtpeter.smtp.replies import MalformedReply, ReplyParser
+
+UNLIMITED = 1_000_000  # no limit of RFC 9422 is as high
+_LIMIT = re.compile(r"[1-9][0-9]{0,5}")
+_MORE_IN_CLEAR = Reply(0, "4.7.5", "The receiver sent more in clear after STARTTLS")
 
 
 class ClientOpening:
@@ -17,12 +24,22 @@ class ClientOpening:
 
     ``timeout`` is how long the present step may take (seconds, counted from when it began), None where nothing is
     awaited from the receiver; ``steps`` grows whenever a step begins.  ``stage`` is the word of
-    :class:`smtpeter.model.delivery.Outcome` for it.
+    :class:`smtpeter.model.delivery.Outcome` for it.  ``encrypted``: TLS is there, or being made.  ``recipients_limit``
+    and ``transactions_limit`` are how many recipients a transaction, and transactions a session, may have for this
+    receiver (RFC 9422); it is for the host to keep to them.  ``seconds`` is a clock that never goes back.
     """
 
-    def __init__(self, profile: ClientProfile, local: str = "", remote: str = "") -> None:
+    def __init__(
+        self,
+        profile: ClientProfile,
+        local: str = "",
+        remote: str = "",
+        seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.ready = False
         self.closed = False
+        self.encrypted = False
+        self.recipients_limit = self.transactions_limit = UNLIMITED
         self.stage = "greeting"
         self.steps = 0
         self.timeout: float | None = profile.timeouts.greeting
@@ -36,7 +53,9 @@ class ClientOpening:
         self._awaited: deque[Callable[[Reply], None]] = deque([self._after_greeting])
         self._commands: deque[tuple[bytes, Callable[[Reply], None]]] = deque()
         self._offers: dict[str, str] = {}
-        self._encrypted = False
+        self._tls = ""
+        self._secrets = self._make_secrets()
+        self._dialogue = Dialogue(seconds, self._secrets)
         self._said_helo = False
         self._open = False
 
@@ -48,6 +67,7 @@ class ClientOpening:
             return
         parser = self._parser
         parser.feed(data)
+        self._dialogue.look()
         try:
             while not self.closed:
                 reply = parser.next_reply()
@@ -55,6 +75,7 @@ class ClientOpening:
                     if self.ready and parser.pending:
                         self._unasked(Reply(0, "", "the beginning of a line"))
                     return
+                self._dialogue.heard(reply)
                 if not self._awaited:
                     self._unasked(reply)
                     return
@@ -82,12 +103,28 @@ class ClientOpening:
         """Whether the receiver's last EHLO named this extension, in upper case."""
         return keyword in self._offers
 
+    @property
+    def tls(self) -> str:
+        """How the connection is encrypted, for the outcomes; the host sets it when the handshake is complete."""
+        return self._tls
+
+    @tls.setter
+    def tls(self, how: str) -> None:
+        self._tls = how
+        self.encrypted = True
+        self._dialogue.look()
+        self._dialogue.remark(how)
+
     def tls_started(self) -> None:
-        """TLS is there: what was learnt in clear is forgotten (RFC 3207 section 4.2)."""
-        self._encrypted = True
-        self._offers = {}
+        """TLS begins: what was learnt in clear is forgotten (RFC 3207 section 4.2).
+
+        ``stage`` is ``tls`` until the receiver has said something that can be read, for what breaks before was TLS.
+        """
+        self.encrypted = True
+        self._learn({})
         self._parser = ReplyParser()
         self._say_hello()
+        self.stage = "tls"
 
     def lost(self, why: str, kind: OutcomeKind = OutcomeKind.DEFERRED, enhanced: str = "4.4.2") -> None:
         """The connection is gone, or is being given up.  ``kind`` is for recipients whose outcome is still open."""
@@ -116,6 +153,7 @@ class ClientOpening:
         self._send(f"EHLO {self._profile.hostname}", self._after_hello)
 
     def _after_hello(self, reply: Reply) -> None:
+        self.stage = "hello"
         if reply.category == 5 and not self._said_helo:
             self._said_helo = True
             self._send(f"HELO {self._profile.hostname}", self._after_hello)
@@ -123,49 +161,75 @@ class ClientOpening:
         if reply.category != 2:
             self._unusable(OutcomeKind.DEFERRED, reply)
             return
-        self._offers = {} if self._said_helo else _read_offers(reply.text)
-        if self._profile.starttls and not self._encrypted:
-            if "STARTTLS" not in self._offers:
-                self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.4", "The relay does not offer STARTTLS"))
-                return
+        self._learn({} if self._said_helo else _read_offers(reply.text))
+        policy = self._profile.tls
+        if self.encrypted or policy is TlsPolicy.NONE:
+            self._log_in()
+        elif "STARTTLS" in self._offers:
             self.stage = "starttls"
             self._send("STARTTLS", self._after_starttls)
-        elif self._profile.username:
+        elif policy is TlsPolicy.MAY:
+            self._log_in()
+        else:
+            self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.4", "The receiver does not offer STARTTLS"))
+
+    def _learn(self, offers: dict[str, str]) -> None:
+        self._offers = offers
+        limits = dict(limit.partition("=")[::2] for limit in offers.get("LIMITS", "").upper().split())
+        self.recipients_limit, self.transactions_limit = (
+            int(limits[name]) if _LIMIT.fullmatch(limits.get(name, "")) else UNLIMITED
+            for name in ("RCPTMAX", "MAILMAX")
+        )
+
+    def _after_starttls(self, reply: Reply) -> None:
+        if reply.category == 3:
+            raise MalformedReply("an answer to STARTTLS that is neither yes nor no")
+        if reply.category == 2 and self._parser.pending:
+            # Whoever is on the line may have put it there, to be read as if it had come by TLS (CVE-2021-38371).
+            self._unusable(OutcomeKind.DEFERRED, _MORE_IN_CLEAR)
+        elif reply.category == 2:
+            self.stage = "tls"
+            self._events.append(StartTlsEvent())
+        elif reply.code != 421 and self._profile.tls is TlsPolicy.MAY:
+            self._log_in()
+        else:
+            self._unusable(OutcomeKind.DEFERRED, reply)
+
+    def _log_in(self) -> None:
+        if self._profile.username:
             self._authenticate()
         else:
             self._opened()
-
-    def _after_starttls(self, reply: Reply) -> None:
-        if reply.category != 2:
-            self._unusable(OutcomeKind.DEFERRED, reply)
-        elif self._parser.pending:
-            # Whoever is on the line may have put it there, to be read as if it had come by TLS (CVE-2021-38371).
-            self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.5", "The relay sent more in clear after STARTTLS"))
-        else:
-            self._events.append(StartTlsEvent())
 
     def _authenticate(self) -> None:
         self.stage = "auth"
         mechanisms = self._offers.get("AUTH", "").upper().split()
         if "PLAIN" in mechanisms:
-            self._send(f"AUTH PLAIN {self._plain_response()}", self._after_auth)
+            self._send(f"AUTH PLAIN {self._plain_response()}", self._after_auth, "AUTH PLAIN ***")
         elif "LOGIN" in mechanisms:
             self._send("AUTH LOGIN", self._after_auth_login)
         else:
-            self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.4", "The relay does not offer AUTH PLAIN or LOGIN"))
+            self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.4", "The receiver does not offer AUTH PLAIN or LOGIN"))
 
     def _plain_response(self) -> str:
         return _base64(f"\0{self._profile.username}\0{self._profile.password}")
 
+    def _make_secrets(self) -> tuple[str, ...]:
+        """What must be in no text, however the receiver repeats it."""
+        password = self._profile.password
+        if not password:
+            return ()
+        return self._plain_response(), _base64(password), password, clean_text(password) or password
+
     def _after_auth_login(self, reply: Reply) -> None:
         if reply.category == 3:
-            self._send(_base64(self._profile.username), self._after_username)
+            self._send(_base64(self._profile.username), self._after_username, "***")
         else:
             self._after_auth(reply)
 
     def _after_username(self, reply: Reply) -> None:
         if reply.category == 3:
-            self._send(_base64(self._profile.password), self._after_auth)
+            self._send(_base64(self._profile.password), self._after_auth, "***")
         else:
             self._after_auth(reply)
 
@@ -175,11 +239,7 @@ class ClientOpening:
             return
         if reply.category == 3:
             raise MalformedReply("a challenge that its mechanism does not have")
-        text = reply.text
-        for secret in (self._plain_response(), _base64(self._profile.password), self._profile.password):
-            text = text.replace(secret, "***") if secret else text
-        kind = OutcomeKind.HOLD if reply.category == 5 else OutcomeKind.DEFERRED
-        self._unusable(kind, reply._replace(text=text))
+        self._unusable(OutcomeKind.HOLD if reply.category == 5 else OutcomeKind.DEFERRED, reply)
 
     def _opened(self) -> None:
         self._open = True
@@ -187,7 +247,9 @@ class ClientOpening:
         self._rest()
 
     def _unusable(self, kind: OutcomeKind, reply: Reply) -> None:
-        outcome = self._outcome(kind, reply)
+        if not reply.code:
+            self._dialogue.remark(reply.text)
+        outcome = self._outcome(kind, reply)._replace(dialogue=self._dialogue.of_opening())
         self._events.append(UnusableEvent(outcome))
         if reply.code and reply.code != 421:
             self._output.append(b"QUIT\r\n")
@@ -206,20 +268,22 @@ class ClientOpening:
         elif self._open:
             self._close(f"unasked for: {reply}")
         else:
-            self._unusable(OutcomeKind.DEFERRED, Reply(0, "4.7.5", "The relay sent more in clear after STARTTLS"))
+            self._unusable(OutcomeKind.DEFERRED, _MORE_IN_CLEAR)
 
     def _violated(self, what: str) -> None:
         self.lost(f"The receiver broke the protocol: {what}", enhanced="4.5.0")
 
     # --- small steps ---
 
-    def _send(self, line: str, answer: Callable[[Reply], None]) -> None:
+    def _send(self, line: str, answer: Callable[[Reply], None], shown: str = "") -> None:
         self._step(self._timeouts.command)
+        self._dialogue.said(shown or line)
         self._output.append(f"{line}\r\n".encode())
         self._awaited.append(answer)
 
     def _send_next(self) -> None:
         line, answer = self._commands.popleft()
+        self._dialogue.asked()
         self._output.append(line)
         self._awaited.append(answer)
 
@@ -242,10 +306,16 @@ class ClientOpening:
         self._events.append(CloseEvent(reason))
 
     def _outcome(self, kind: OutcomeKind, reply: Reply) -> Outcome:
+        """What became of recipients, but for the dialogue."""
         code, enhanced, text = reply
         if "\n" in text:
             text = clean_text(text)
-        return Outcome(kind, code, enhanced, text, self._local, self._remote, self._profile.remote_mta, self.stage)
+        if self._secrets:
+            text = mask(text, self._secrets)
+        mta, notifies = self._profile.remote_mta, "DSN" in self._offers
+        return Outcome(
+            kind, code, enhanced, text, self._local, self._remote, mta, self.stage, False, self._tls, "", notifies
+        )
 
 
 def _read_offers(text: str) -> dict[str, str]:

@@ -7,11 +7,13 @@ and whatever cannot be read for certain is an error, never a guess.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from smtpeter.model.reply import Reply, clean_text
 
 LINES_LIMIT = 128
 SIZE_LIMIT = 65536  # octets of one reply
+_SHORT = 128  # octets of a line that may be kept, for it may come again
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?![^ \t])")
@@ -58,22 +60,19 @@ class ReplyParser:
                 return None
             self._position = end + 1
             self._size += end + 1 - start
-            match = _LINE.fullmatch(self._data[start:end].rstrip(b"\r"))
-            if match is None:
-                raise MalformedReply("a line that is no SMTP reply")
-            digits, separator, octets = match.groups()
-            code = int(digits)
-            text = (octets or b"").decode("utf-8", "replace")
-            if not text.isprintable() or len(text) > 512:
-                text = clean_text(text)
-            if separator != b"-" and not self._lines:
+            line = self._data[start:end]
+            if len(line) <= _SHORT and line[3:4] != b"-" and not self._lines:
+                self._size = 0
+                return _read_short_reply(line)
+            code, last, text = _read_line(line)
+            if last and not self._lines:
                 self._size = 0
                 return _make_reply(code, text)
             if self._lines and code != self._code:
                 raise MalformedReply("a reply whose lines have different codes")
             self._code = code
             self._lines.append(text)
-            if separator != b"-":
+            if last:
                 lines, self._lines, self._size = self._lines, [], 0
                 return _join(code, lines)
             if len(self._lines) >= LINES_LIMIT:
@@ -82,6 +81,24 @@ class ReplyParser:
     def _check_size(self, more: int) -> None:
         if self._size + more > SIZE_LIMIT:
             raise MalformedReply(f"a reply of more than {SIZE_LIMIT} octets")
+
+
+def _read_line(line: bytes) -> tuple[int, bool, str]:
+    """The code, whether the reply ends here, and the text, clean."""
+    match = _LINE.fullmatch(line.rstrip(b"\r"))
+    if match is None:
+        raise MalformedReply("a line that is no SMTP reply")
+    digits, separator, octets = match.groups()
+    text = (octets or b"").decode("utf-8", "replace")
+    if not text.isprintable() or len(text) > 512:
+        text = clean_text(text)
+    return int(digits), separator != b"-", text
+
+
+@lru_cache(maxsize=256)  # nearly all replies are a few
+def _read_short_reply(line: bytes) -> Reply:
+    code, _, text = _read_line(line)
+    return _make_reply(code, text)
 
 
 def _make_reply(code: int, text: str) -> Reply:

@@ -23,15 +23,17 @@ from tests.fakes.receiver import DROP, EHLO, FakeReceiver
 DELIVERED, DEFERRED, FAILED = OutcomeKind.DELIVERED, OutcomeKind.DEFERRED, OutcomeKind.FAILED
 HOLD, IN_DOUBT, NOT_TRIED = OutcomeKind.HOLD, OutcomeKind.IN_DOUBT, OutcomeKind.NOT_TRIED
 PLAIN_EHLO = "250 relay.example"
-PROFILE = ClientProfile("gate.example", "relay.example")
+PROFILE = ClientProfile("gate.example", "relay.example", relay=True)
 
 
 class Dialogue:
-    """A session and a receiver; ``events`` are what the host would see.  ``split``: octets arrive one by one."""
+    """A session and a receiver; ``events`` are what the host would see.  ``split``: octets arrive one by one.  Each
+    answer takes 10 ms."""
 
     def __init__(self, receiver: FakeReceiver, profile: ClientProfile = PROFILE, *, split: bool = False) -> None:
         self.receiver = receiver
-        self.session = ClientSession(profile, "192.0.2.1", "192.0.2.25")
+        self.now = 100.0
+        self.session = ClientSession(profile, "192.0.2.1", "192.0.2.25", lambda: self.now)
         self.events: list[ClientEvent] = []
         self._split = split
         self.hear(receiver.greet())
@@ -44,6 +46,7 @@ class Dialogue:
     def run(self) -> None:
         while output := self.session.take_output():
             answer = self.receiver.receive(output)
+            self.now += 0.010001
             if answer:
                 self.hear(answer)
             if self.receiver.dropped:
@@ -85,7 +88,11 @@ def test_a_message_is_delivered(ehlo: str, split: bool) -> None:
     dialogue = Dialogue(receiver, split=split)
     assert dialogue.events == [ReadyEvent()]
     outcome = Outcome(DELIVERED, 250, "2.0.0", "Ok, queued as 17", "192.0.2.1", "192.0.2.25", "relay.example", "end")
-    assert dialogue.send(*three()) == {1: outcome, 2: outcome, 3: outcome}
+    outcome = outcome._replace(notifies=ehlo == EHLO)
+    outcomes = dialogue.send(*three())
+    assert {number: each._replace(dialogue="") for number, each in outcomes.items()} == dict.fromkeys(
+        (1, 2, 3), outcome
+    )
     recipients = ("r1@example.net", "r2@example.net", "r3@example.net")
     assert receiver.messages == [("sender@example.org", recipients, CONTENT)]
     assert dialogue.session.ready and not dialogue.closed
@@ -141,6 +148,17 @@ ROWS: list[tuple[dict[str, Any], list[OutcomeKind], bool]] = [
     ({"rcpt": ["250 ok", "552 too many recipients"]}, [DELIVERED, NOT_TRIED, NOT_TRIED], False),
     ({"rcpt": ["250 ok", "452 4.3.1 disk full", "552 5.2.2 mailbox full"]}, [DELIVERED, DEFERRED, FAILED], False),
     ({"rcpt": "452 4.5.3 Too many recipients"}, [DEFERRED] * 3, False),
+    ({"rcpt": ["250 ok", "452 come again"]}, [DELIVERED, NOT_TRIED, NOT_TRIED], False),
+    ({"rcpt": "452 come again"}, [DEFERRED] * 3, False),
+    ({"rcpt": ["250 ok", "552 no room"]}, [DELIVERED, FAILED, FAILED], False),
+    ({"rcpt": ["251 2.1.5 elsewhere", "252 2.5.0 we shall see", "2"]}, [DEFERRED] * 3, True),
+    ({"rcpt": ["251 2.1.5 elsewhere", "252 2.5.0 we shall see", "299"]}, [DELIVERED] * 3, False),
+    ({"mail": "251 ok"}, [DELIVERED] * 3, False),
+    ({"mail": "452 4.3.1 no room"}, [DEFERRED] * 3, False),
+    ({"mail": "552 5.3.4 too large"}, [FAILED] * 3, False),
+    ({"rcpt": ["250 ok", b"550-5.1.1 a\r\n450 b\r\n"]}, [DEFERRED] * 3, True),
+    ({"data": b"354-go\r\n354 on\r\n"}, [DELIVERED] * 3, False),
+    ({"end": b"250 2.0.0 caf\xc3\xa9 \xff\0\r\n"}, [DELIVERED] * 3, False),
     ({"data": "451 4.3.0 later"}, [DEFERRED] * 3, False),
     ({"data": "554 5.5.1 no"}, [FAILED] * 3, False),
     ({"data": "421 going"}, [DEFERRED] * 3, True),
@@ -437,3 +455,53 @@ def test_quit_waits_a_little_for_its_answer() -> None:
 def test_what_cannot_be_put_to_a_receiver_is_not_said_to_be_its_answer() -> None:
     outcome = Dialogue(FakeReceiver(ehlo=PLAIN_EHLO)).send(content=b"Subject: x\r\n\r\ncaf\xc3\xa9\r\n")[1]
     assert (outcome.kind, outcome.enhanced, outcome.remote_mta) == (FAILED, "5.6.3", "")
+
+
+# --- whose trouble it is ---
+
+REFUSING = [
+    {"mail": "530 5.7.0 log in"},
+    {"mail": "535 5.7.8 who"},
+    {"rcpt": "538 5.7.11 encrypt"},
+    {"data": "530 5.7.0 log in"},
+    {"end": "535 5.7.8 who"},
+]
+
+
+@pytest.mark.parametrize("script", REFUSING)
+@pytest.mark.parametrize("ehlo", BOTH)
+def test_what_a_relay_says_of_our_login_is_ours_to_mend_and_what_others_say_is_a_refusal(
+    script: dict[str, str], ehlo: str
+) -> None:
+    profile = ClientProfile("gate.example", "relay.example")
+    assert kinds(Dialogue(FakeReceiver(ehlo=ehlo, **script), profile).send()) == [FAILED]
+    assert kinds(Dialogue(FakeReceiver(ehlo=ehlo, **script), profile._replace(relay=True)).send()) == [HOLD]
+
+
+def test_who_logs_in_talks_to_a_relay() -> None:
+    profile = ClientProfile("gate.example", "relay.example", username="user", password="secret")
+    receiver = FakeReceiver(ehlo="250-relay.example\r\n250 AUTH PLAIN", mail="530 5.7.0 log in")
+    assert kinds(Dialogue(receiver, profile).send()) == [HOLD]
+
+
+def test_a_receiver_that_wants_tls_which_did_not_work_may_be_asked_again() -> None:
+    """RFC 3207 section 4: 530 at MAIL.  Its TLS is broken for the moment; that must not bounce anything."""
+    receiver = FakeReceiver(ehlo="250-mx.example\r\n250 STARTTLS", mail="530 5.7.0 Must issue STARTTLS first")
+    assert kinds(Dialogue(receiver, ClientProfile("gate.example", "mx.example")).send()) == [DEFERRED]
+
+
+def test_a_421_at_rset_costs_no_attempt() -> None:
+    dialogue = Dialogue(FakeReceiver(rcpt="550 5.1.1 unknown", data="554 no", rset="421 4.3.2 going"))
+    dialogue.send()
+    assert kinds(dialogue.send()) == [NOT_TRIED]
+    assert dialogue.closed
+
+
+def test_outcomes_tell_of_tls_and_dsn() -> None:
+    dialogue = Dialogue(FakeReceiver())
+    assert (dialogue.session.encrypted, dialogue.send()[1].tls) == (False, "")
+    dialogue.session.tls = "TLSv1.3 TLS_AES_256_GCM_SHA384, verified"
+    outcome = dialogue.send()[1]
+    assert dialogue.session.encrypted
+    assert (outcome.tls, outcome.notifies) == ("TLSv1.3 TLS_AES_256_GCM_SHA384, verified", True)
+    assert not Dialogue(FakeReceiver(ehlo=PLAIN_EHLO)).send()[1].notifies

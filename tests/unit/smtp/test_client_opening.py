@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from smtpeter.model.delivery import Outcome, OutcomeKind
+from smtpeter.model.route import TlsPolicy
 from smtpeter.smtp.client import ClientSession
 from smtpeter.smtp.client_events import (
     ClientEvent,
@@ -17,10 +18,11 @@ from smtpeter.smtp.client_events import (
     StartTlsEvent,
     UnusableEvent,
 )
+from smtpeter.smtp.client_opening import UNLIMITED
 from tests.fakes.receiver import DROP, FakeReceiver
 
 PROFILE = ClientProfile("gate.example", "relay.example")
-TLS = PROFILE._replace(starttls=True)
+TLS = PROFILE._replace(tls=TlsPolicy.REQUIRE)
 SECRET = "correct horse"
 AUTH = PROFILE._replace(username="user", password=SECRET)
 AUTH_EHLO = "250-relay.example\r\n250 AUTH CRAM-MD5 PLAIN LOGIN"
@@ -155,6 +157,142 @@ def test_starttls_response_injection_in_a_segment_of_its_own() -> None:
     session.receive(b"250 injected\r\n")
     assert isinstance(event := session.next_event(), UnusableEvent)
     assert event.outcome.enhanced == "4.7.5"
+
+
+MAY = PROFILE._replace(tls=TlsPolicy.MAY)
+
+
+@pytest.mark.parametrize("policy", [TlsPolicy.MAY, TlsPolicy.ENCRYPT, TlsPolicy.REQUIRE])
+@pytest.mark.parametrize("split", [False, True])
+def test_starttls_is_used_where_it_is_offered(policy: TlsPolicy, split: bool) -> None:
+    receiver = FakeReceiver(ehlo=[TLS_EHLO, TLS_EHLO])
+    session, events = open_session(receiver, PROFILE._replace(tls=policy), split=split)
+    assert events == [StartTlsEvent(), ReadyEvent()]
+    assert session.encrypted
+    assert receiver.commands == ["EHLO gate.example", "STARTTLS", "EHLO gate.example"]
+
+
+def test_starttls_is_not_used_where_the_policy_is_none() -> None:
+    receiver = FakeReceiver(ehlo=TLS_EHLO)
+    session, events = open_session(receiver)
+    assert events == [ReadyEvent()]
+    assert not session.encrypted
+    assert receiver.commands == ["EHLO gate.example"]
+
+
+def test_starttls_is_not_used_within_tls() -> None:
+    session = ClientSession(TLS)
+    session.tls = "TLSv1.3"
+    session.receive(b"220 hi\r\n")
+    session.take_output()
+    session.receive(TLS_EHLO.encode() + b"\r\n")
+    assert session.ready
+
+
+@pytest.mark.parametrize("ehlo", ["250 mx.example", "500 what"])
+def test_tls_that_may_be_and_is_not_offered_is_done_without(ehlo: str) -> None:
+    session, events = open_session(FakeReceiver(ehlo=ehlo), MAY)
+    assert events == [ReadyEvent()]
+    assert not session.encrypted
+
+
+@pytest.mark.parametrize("policy", [TlsPolicy.ENCRYPT, TlsPolicy.REQUIRE])
+@pytest.mark.parametrize("ehlo", ["250 mx.example", "500 what"])
+def test_tls_that_must_be_and_is_not_offered_defers(policy: TlsPolicy, ehlo: str) -> None:
+    outcome = unusable({"ehlo": ehlo}, PROFILE._replace(tls=policy))
+    assert (outcome.kind, outcome.enhanced, outcome.stage) == (OutcomeKind.DEFERRED, "4.7.4", "hello")
+
+
+@pytest.mark.parametrize("answer", ["454 4.7.0 not now", "500 what", "502 no", "554 5.7.0 no"])
+@pytest.mark.parametrize("split", [False, True])
+def test_tls_that_may_be_and_is_refused_is_done_without(answer: str, split: bool) -> None:
+    receiver = FakeReceiver(ehlo=TLS_EHLO, starttls=answer)
+    session, events = open_session(receiver, MAY, split=split)
+    assert events == [ReadyEvent()]
+    assert not session.encrypted and session.offers("PIPELINING")
+    assert receiver.commands == ["EHLO gate.example", "STARTTLS"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [("421 4.3.2 going", 421), (DROP, 0), ("354 what", 0), ("nonsense", 0), (b"220 go\r\n250 x\r\n", 0)],
+)
+@pytest.mark.parametrize("policy", [TlsPolicy.MAY, TlsPolicy.ENCRYPT])
+def test_trouble_at_starttls_is_told_from_other_trouble(answer: Any, code: int, policy: TlsPolicy) -> None:
+    outcome = unusable({"ehlo": TLS_EHLO, "starttls": answer}, PROFILE._replace(tls=policy))
+    assert (outcome.kind, outcome.stage, outcome.code) == (OutcomeKind.DEFERRED, "starttls", code)
+
+
+def handshaking(profile: ClientProfile = MAY) -> ClientSession:
+    session = ClientSession(profile)
+    for octets in (b"220 hi\r\n", TLS_EHLO.encode() + b"\r\n", b"220 go\r\n"):
+        session.take_output()
+        session.receive(octets)
+    assert session.next_event() == StartTlsEvent()
+    return session
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_handshake_that_fails_is_told_from_other_trouble(started: bool) -> None:
+    session = handshaking()
+    if started:
+        session.tls_started()
+    session.lost("TLS failed: no shared cipher", enhanced="4.7.5")
+    assert isinstance(event := session.next_event(), UnusableEvent)
+    assert (event.outcome.stage, event.outcome.enhanced) == ("tls", "4.7.5")
+
+
+@pytest.mark.parametrize(
+    ("answer", "stage", "code"),
+    [
+        (b"\x15\x03\x01\0\r\n", "tls", 0),
+        (b"hello\r\n", "tls", 0),
+        (b"451 4.3.0 later\r\n", "hello", 451),
+        (b"421 4.3.0 going\r\n", "hello", 421),
+    ],
+)
+def test_garbage_within_tls_is_trouble_of_tls_and_an_answer_is_none(answer: bytes, stage: str, code: int) -> None:
+    session = handshaking()
+    assert session.offers("PIPELINING")
+    session.tls_started()
+    assert not session.offers("PIPELINING")
+    assert session.take_output() == b"EHLO gate.example\r\n"
+    session.receive(answer)
+    assert isinstance(event := session.next_event(), UnusableEvent)
+    assert (event.outcome.stage, event.outcome.code) == (stage, code)
+
+
+def test_an_ehlo_that_is_not_known_within_tls_is_followed_by_helo() -> None:
+    receiver = FakeReceiver(ehlo=[TLS_EHLO, "502 what"])
+    session, events = open_session(receiver, TLS)
+    assert events == [StartTlsEvent(), ReadyEvent()]
+    assert not session.offers("PIPELINING")
+
+
+# --- limits (RFC 9422) ---
+
+
+@pytest.mark.parametrize(
+    ("offer", "recipients", "transactions"),
+    [
+        ("LIMITS RCPTMAX=100 MAILMAX=20 RCPTDOMAINMAX=1", 100, 20),
+        ("limits mailmax=1", UNLIMITED, 1),
+        ("LIMITS", UNLIMITED, UNLIMITED),
+        ("LIMITS RCPTMAX=0 MAILMAX=-1", UNLIMITED, UNLIMITED),
+        ("LIMITS RCPTMAX= MAILMAX", UNLIMITED, UNLIMITED),
+        ("LIMITS RCPTMAX=1000000 MAILMAX=\u0663", UNLIMITED, UNLIMITED),
+        ("SIZE 1", UNLIMITED, UNLIMITED),
+    ],
+)
+def test_limits_of_a_receiver(offer: str, recipients: int, transactions: int) -> None:
+    session, _ = open_session(FakeReceiver(ehlo=f"250-mx.example\r\n250 {offer}"))
+    assert (session.recipients_limit, session.transactions_limit) == (recipients, transactions)
+
+
+def test_limits_that_were_told_in_clear_are_forgotten() -> None:
+    receiver = FakeReceiver(ehlo=["250-mx.example\r\n250-LIMITS RCPTMAX=1 MAILMAX=1\r\n250 STARTTLS", "250 mx.example"])
+    session, _ = open_session(receiver, MAY)
+    assert (session.recipients_limit, session.transactions_limit) == (UNLIMITED, UNLIMITED)
 
 
 # --- AUTH ---
