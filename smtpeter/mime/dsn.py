@@ -1,4 +1,4 @@
-"""Reports of failed delivery: multipart/report as RFC 3464 and RFC 6522 have it, or as RFC 6533 where mail is UTF-8.
+"""Delivery status notifications: multipart/report as RFC 3464 and RFC 6522 have it, or RFC 6533 where mail is UTF-8.
 
 The octets are written by hand.  What peers and submitters put into a report (diagnostics, ORCPT, ENVID, addresses)
 goes through :func:`_field` or :func:`_paragraph`, so that none of it can add a field, a line or a part of its own.
@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 import textwrap
 from binascii import b2a_qp
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from enum import StrEnum
 from ipaddress import ip_address
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from smtpeter.mime.header import find_header_end, read_header
@@ -22,11 +25,12 @@ LINE_LIMIT = 998  # RFC 5322 section 2.1.1, without CRLF
 _FOLD_AT = 78
 _ADDRESS_LIMIT = 320
 
-_ENHANCED = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}")
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9!#$%&'*/?^_`{|}~.-]{1,64}")
 _XTEXT_OCTETS = re.compile(r"(?:\+[0-9A-Fa-f]{2})+")
 _EMBEDDED_CHARACTER = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _WORD = re.compile(r" *[^ ]+")
+_MESSAGE_ID = re.compile(rb"<[!-;=?-~]{1,200}@[!-;=?-~]{1,200}>")
 
 # What an enhanced status code means to the person who wrote the message (RFC 3463); the longest that fits is taken.
 _MEANINGS = {
@@ -46,26 +50,67 @@ _MEANINGS = {
 }
 
 
+class Action(StrEnum):
+    """What is told of a recipient (RFC 3464 section 2.3.3), in the order in which a report tells it.
+
+    RELAYED: a receiver took the message that will not tell the sender what becomes of it.
+    """
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    RELAYED = "relayed"
+    DELIVERED = "delivered"
+
+
+_ORDER = list(Action)
+_CLASSES = {Action.FAILED: "45", Action.DELAYED: "4", Action.RELAYED: "2", Action.DELIVERED: "2"}
+_SUBJECTS = {
+    Action.FAILED: "Your message could not be delivered",
+    Action.DELAYED: "Your message is delayed",
+    Action.RELAYED: "Your message was passed on",
+    Action.DELIVERED: "Your message was delivered",
+}
+_SAID = {
+    Action.FAILED: "It could not be delivered to {whom}, and will not be tried again:",
+    Action.DELAYED: "It could not be delivered to {whom} so far. It will be tried again{until}. This is only a notice "
+    "of the delay: there is nothing that you need to do, and you should not send the message again:",
+    Action.RELAYED: "For {whom} it was passed on to a mail system that does not report what it delivers. So no further "
+    "report will come to tell you that it arrived:",
+    Action.DELIVERED: "It was delivered to {whom}:",
+}
+
+
 class ReportedRecipient(NamedTuple):
-    """One recipient whom the message did not reach.
+    """One recipient, and what became of the message there.
 
     ``address`` is the mailbox as it was given to us, ``orcpt`` is ``type;xtext`` or None.  ``status`` is an enhanced
-    status code (RFC 3463), empty where there is none.  ``diagnostic`` is the reply as one line
-    (``550 5.1.1 no such user``), empty where there was none; ``remote_mta`` the host that gave it, or empty.
-    ``last_attempt`` is in seconds since the epoch, 0 where there was no attempt.  ``expired`` tells that we gave up
-    because of the time that had passed.
+    status code (RFC 3463), empty where there is none.  ``diagnostic`` is why, as one line, empty where that is not
+    known: the receiver's reply (``550 5.1.1 no such user``) where it ``replied``, else our own words.  ``remote_mta``
+    is the host that it was about, or empty.  ``last_attempt`` is in seconds since the epoch, 0 where there was none.
+    ``expired`` tells that we gave up because of the time that had passed.
     """
 
     address: str
-    orcpt: str | None
-    status: str
-    diagnostic: str
-    remote_mta: str
-    last_attempt: float
-    expired: bool
+    action: Action
+    orcpt: str | None = None
+    status: str = ""
+    diagnostic: str = ""
+    replied: bool = True
+    remote_mta: str = ""
+    last_attempt: float = 0.0
+    expired: bool = False
 
 
-def compose_failure(
+def report_subject(actions: Collection[Action]) -> str:
+    """The Subject of a report that tells these."""
+    if len(set(actions)) == 1:
+        return _SUBJECTS[next(iter(actions))]
+    if Action.FAILED in actions:
+        return "Your message could not be delivered to all recipients"
+    return "What became of your message"
+
+
+def compose_report(
     *,
     reporting_mta: str,
     postmaster: str,
@@ -75,25 +120,29 @@ def compose_failure(
     boundary: str,
     envid: str | None,
     arrival: float,
+    retry_until: float,
     recipients: Sequence[ReportedRecipient],
     original: bytes,
     full: bool,
     smtputf8: bool,
 ) -> bytes:
-    """A whole message that tells ``to`` what could not be delivered, with the message or its header behind it.
+    """A whole message that tells ``to`` what became of a message, with that message or its header behind it.
 
     ``message_id`` goes between angle brackets, which are added where they are missing.  ``boundary`` is a random token
     of at most 50 characters; it is lengthened where it occurs in the content.  ``envid`` is xtext as it was given.
-    Times are seconds since the epoch.  ``original`` is canonical (CRLF).  Of a message with lines that no multipart can
-    carry only the header is returned, as with ``full`` False.  With ``smtputf8`` addresses are written in UTF-8, and
-    whoever passes the report on has to speak SMTPUTF8; without it all but the returned message is ASCII.
+    Times are seconds since the epoch; ``retry_until`` is when the delayed ones are given up, 0 where that is not told.
+    ``original`` is canonical (CRLF).  Of a message with lines or octets that no multipart can carry only the header is
+    returned, as with ``full`` False.  With ``smtputf8`` addresses are written in UTF-8, and whoever passes the report
+    on has to speak SMTPUTF8; without it all but the returned message is ASCII.
     """
     header_end = find_header_end(original)
     header = original if header_end is None else original[:header_end]
-    full = full and _longest_line(original) <= LINE_LIMIT
+    fields = read_header(header)
+    full = full and _is_plain(original)
+    recipients = sorted(recipients, key=lambda recipient: _ORDER.index(recipient.action))
     parts = (
-        _readable_part(reporting_mta, postmaster, arrival, recipients, header, full),
-        _machine_part(reporting_mta, envid, arrival, recipients, smtputf8),
+        _readable_part(reporting_mta, postmaster, arrival, retry_until, recipients, fields.subject, full),
+        _machine_part(reporting_mta, envid, arrival, retry_until, recipients, smtputf8),
         _returned_message(original, smtputf8) if full else _returned_header(header, smtputf8),
     )
     boundary = _absent_boundary(boundary, parts)
@@ -101,9 +150,10 @@ def compose_failure(
         (
             _field("From", f"Mail Delivery System <{_address(postmaster)}>", smtputf8),
             _field("To", f"<{_address(to)}>", smtputf8),
-            _field("Subject", "Your message could not be delivered", smtputf8),
+            _field("Subject", report_subject([recipient.action for recipient in recipients]), smtputf8),
             _field("Date", format_date(date), smtputf8),
             _field("Message-ID", f"<{message_id.strip('<>')}>", smtputf8),
+            *_references(fields.message_id, smtputf8),
             _field("Auto-Submitted", "auto-replied", smtputf8),
             _field("MIME-Version", "1.0", smtputf8),
             _field("Content-Type", f'multipart/report; report-type=delivery-status; boundary="{boundary}"', smtputf8),
@@ -115,6 +165,13 @@ def compose_failure(
     return b"".join((top, *(piece for part in parts for piece in (delimiter, b"\r\n", part)), delimiter, b"--\r\n"))
 
 
+def _references(message_id: bytes | None, smtputf8: bool) -> list[bytes]:
+    """What the report is about, for mail programs that show it beside that (RFC 3834 section 3.1.5)."""
+    if message_id is None or not _MESSAGE_ID.fullmatch(message_id):
+        return []
+    return [_field(name, message_id.decode("ascii"), smtputf8) for name in ("In-Reply-To", "References")]
+
+
 # --- the three parts --------------------------------------------------------------------------------------------------
 
 
@@ -122,22 +179,26 @@ def _readable_part(
     reporting_mta: str,
     postmaster: str,
     arrival: float,
+    retry_until: float,
     recipients: Sequence[ReportedRecipient],
-    header: bytes,
+    subject: bytes,
     full: bool,
 ) -> bytes:
-    subject = clean_text(decode_field(read_header(header).subject), 200)
-    whom = "this recipient" if len(recipients) == 1 else f"these {len(recipients)} recipients"
+    shown = clean_text(decode_field(subject), 200)
     lines = [
-        *_paragraph(f"This is an automatic report of the mail system at {reporting_mta}."),
         *_paragraph(
-            f"Your message of {format_date(arrival)} could not be delivered to {whom}, and will not be tried again. "
-            "If it had other recipients, they are not concerned."
+            f"This is an automatic report of the mail system at {reporting_mta}, about your message of "
+            f"{format_date(arrival)}. If it had recipients that are not named here, they are not concerned."
         ),
-        *(_paragraph(f"Subject: {subject}", 4) if subject else ()),
+        *(_paragraph(f"Subject: {shown}", 4) if shown else ()),
     ]
-    for recipient in recipients:
-        lines += _explain(recipient)
+    until = f" until {format_date(retry_until)}" if retry_until else ""
+    for action, group in groupby(recipients, attrgetter("action")):
+        told = list(group)
+        whom = "this recipient" if len(told) == 1 else f"these {len(told)} recipients"
+        lines += _paragraph(_SAID[action].format(whom=whom, until=until))
+        for recipient in told:
+            lines += _explain(recipient)
     lines += _paragraph(
         f"{'The message' if full else 'The header of the message'} comes back with this report. For help, please "
         f"write to {_address(postmaster)} and include this report."
@@ -151,66 +212,75 @@ def _readable_part(
 def _explain(recipient: ReportedRecipient) -> list[str]:
     """One recipient's paragraphs: who, why, and the very words of the other side."""
     said = clean_text(recipient.diagnostic)
-    meaning = _meaning(_status(recipient))
     why = []
-    if recipient.expired:
-        why.append("It was tried for as long as the mail system is set to try, without success.")
-    if meaning:
-        why.append(meaning)
+    if recipient.action in (Action.FAILED, Action.DELAYED):
+        if recipient.expired:
+            why.append("The time in which it could be delivered is over.")
+        why.append(_meaning(_status(recipient)))
+        if not said and not any(why):
+            why.append("No reason was recorded.")
     if said:
-        why.append(f"{recipient.remote_mta} said:" if recipient.remote_mta else "The reason that was recorded:")
-    elif not why:
-        why.append("No reason was recorded.")
+        by_receiver = recipient.replied and recipient.remote_mta
+        why.append(f"{recipient.remote_mta} said:" if by_receiver else "What was recorded:")
     return [
         *_paragraph(f"<{_address(recipient.address)}>"),
-        *_paragraph(" ".join(why), 4),
+        *(_paragraph(" ".join(filter(None, why)), 4) if any(why) else ()),
         *(_paragraph(said, 8) if said else ()),
     ]
 
 
 def _machine_part(
-    reporting_mta: str, envid: str | None, arrival: float, recipients: Sequence[ReportedRecipient], smtputf8: bool
+    reporting_mta: str,
+    envid: str | None,
+    arrival: float,
+    retry_until: float,
+    recipients: Sequence[ReportedRecipient],
+    smtputf8: bool,
 ) -> bytes:
     """RFC 3464 section 2: fields about the message, then a group of fields for each recipient."""
-    fields = [_field("Reporting-MTA", f"dns; {reporting_mta}", smtputf8)]
-    if envid:
-        fields.append(_field("Original-Envelope-Id", _decode_xtext(envid), smtputf8))
-    fields.append(_field("Arrival-Date", format_date(arrival), smtputf8))
+    fields = [_field("Original-Envelope-Id", _decode_xtext(envid), smtputf8)] if envid else []
+    fields += (
+        _field("Reporting-MTA", f"dns; {reporting_mta}", smtputf8),
+        _field("Arrival-Date", format_date(arrival), smtputf8),
+    )
     for recipient in recipients:
         fields.append(b"\r\n")
-        fields += _recipient_fields(recipient, smtputf8)
+        fields += _recipient_fields(recipient, retry_until, smtputf8)
     return _part(f"message/{'global-' if smtputf8 else ''}delivery-status", "Delivery report", b"".join(fields))
 
 
-def _recipient_fields(recipient: ReportedRecipient, smtputf8: bool) -> list[bytes]:
+def _recipient_fields(recipient: ReportedRecipient, retry_until: float, smtputf8: bool) -> list[bytes]:
     fields = []
     kind, _, given = (recipient.orcpt or "").partition(";")
     if given and _ADDRESS_TYPE.fullmatch(kind):
         fields.append(_field("Original-Recipient", _typed_address(kind, _decode_xtext(given), smtputf8), smtputf8))
     fields += (
         _field("Final-Recipient", _typed_address("rfc822", recipient.address, smtputf8), smtputf8),
-        _field("Action", "failed", smtputf8),
+        _field("Action", recipient.action, smtputf8),
         _field("Status", _status(recipient), smtputf8),
     )
     if recipient.remote_mta:
         fields.append(_field("Remote-MTA", f"dns; {_mta_name(recipient.remote_mta)}", smtputf8))
     if recipient.diagnostic:
-        fields.append(_field("Diagnostic-Code", f"smtp; {recipient.diagnostic}", smtputf8))
+        kind = "smtp" if recipient.replied else "x-smtpeter"
+        fields.append(_field("Diagnostic-Code", f"{kind}; {recipient.diagnostic}", smtputf8))
     if recipient.last_attempt:
         fields.append(_field("Last-Attempt-Date", format_date(recipient.last_attempt), smtputf8))
+    if recipient.action is Action.DELAYED and retry_until:
+        fields.append(_field("Will-Retry-Until", format_date(retry_until), smtputf8))
     return fields
 
 
 def _returned_message(original: bytes, smtputf8: bool) -> bytes:
-    return _part("message/global" if smtputf8 else "message/rfc822", "Undelivered message", original)
+    return _part("message/global" if smtputf8 else "message/rfc822", "Message", original)
 
 
 def _returned_header(header: bytes, smtputf8: bool) -> bytes:
-    description = "Header of the undelivered message"
-    fits = _longest_line(header) <= LINE_LIMIT
-    if smtputf8 and fits:
+    description = "Header of the message"
+    plain = _is_plain(header)
+    if smtputf8 and plain:
         return _part("message/global-headers", description, header)
-    if fits and header.isascii():
+    if plain and header.isascii():
         return _part("text/rfc822-headers", description, header)
     # RFC 6522 section 4: a header that is not legal 7-bit content goes as quoted-printable.
     return _part("text/rfc822-headers", description, b2a_qp(header), "quoted-printable")
@@ -229,10 +299,19 @@ def _part(content_type: str, description: str, content: bytes, encoding: str = "
 
 
 def _status(recipient: ReportedRecipient) -> str:
-    """RFC 3464 section 2.3.4 wants a status for every recipient; of class 4 or 5 where delivery failed."""
-    if _ENHANCED.fullmatch(recipient.status):
-        return recipient.status
-    return "4.4.7" if recipient.expired else "5.0.0"
+    """RFC 3464 section 2.3.4 wants a status for every recipient, of the class that fits what became of it.
+
+    A refusal that was said for good may be tried again all the same: then its class is 4, and its detail stays.
+    """
+    action, given = recipient.action, recipient.status
+    if _ENHANCED.fullmatch(given):
+        if given[0] in _CLASSES[action]:
+            return given
+        if action is Action.DELAYED and given[0] == "5":
+            return f"4{given[1:]}"
+    if action is Action.FAILED:
+        return "4.4.7" if recipient.expired else "5.0.0"
+    return "4.0.0" if action is Action.DELAYED else "2.0.0"
 
 
 def _meaning(status: str) -> str:
@@ -308,9 +387,9 @@ def _field(name: str, value: str, smtputf8: bool) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("utf-8", "replace")
 
 
-def _longest_line(content: bytes) -> int:
-    """The length of the longest line, without its CRLF."""
-    return max(len(line) for line in content.split(b"\r\n"))
+def _is_plain(content: bytes) -> bool:
+    """Whether a part can have it as it is, 7bit or 8bit (RFC 2045 sections 2.7 and 2.8)."""
+    return b"\0" not in content and max(len(line) for line in content.split(b"\r\n")) <= LINE_LIMIT
 
 
 def _absent_boundary(boundary: str, parts: Sequence[bytes]) -> str:
