@@ -72,6 +72,8 @@ setup(
         "test": [
             "aiosmtpd>=1.4.6",
             "css-inline>=0.17",
+            "dkimpy[ed25519]>=1.1.8",
+            "dnspython>=2.7",
             "hypothesis>=6.100",
             "openapi-spec-validator>=0.8",
             "pytest>=8.3",
@@ -86,7 +88,7 @@ setup(
     },
     package_dir={"": "."},
     packages=[*find_packages(include=["smtpeter", "smtpeter.*"]), "twisted.plugins"],
-    package_data={"smtpeter": ["store/schema/*.sql"]},
+    package_data={"smtpeter": ["data/*.toml", "store/schema/*.sql"]},
     entry_points={"console_scripts": ["smtpeter = smtpeter.cli.main:main"]},
     cmdclass={"build_py": BuildWithFeatures},
     zip_safe=False,

@@ -1,49 +1,60 @@
-"""Carries jobs to a relay, over connections that are kept and used again."""
+"""Carries jobs to where they go: a pool of connections for each site, made when mail for it comes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from weakref import WeakValueDictionary
 
-from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.error import DNSLookupError
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.logger import Logger, LogLevel
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtpeter.delivery.connection import ConnectionSettings, Mark, RelayConnection
-from smtpeter.delivery.form import FormMaker, Impersonal, InThread
-from smtpeter.delivery.waiting import Waiting, Work
-from smtpeter.interfaces import IContentStore, IDeliveryAgent, IPersonalizer
-from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
-from smtpeter.model.reply import clean_text
-from smtpeter.smtp.transaction import Transaction
+from smtpeter.delivery.limits import SiteLimits, Source
+from smtpeter.delivery.plan import Parked, Plan, Turns
+from smtpeter.delivery.pool import STOPPING, Pool
+from smtpeter.delivery.throttle import Throttle
+from smtpeter.interfaces import IDeliveryAgent, IRouter
+from smtpeter.model.delivery import Job, Lane, LeasedRecipient, Outcome, OutcomeKind
+from smtpeter.model.route import Route, TlsPolicy
 
-CONNECT_TIMEOUT = 30.0
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-MEMORY = 100_000_000  # octets of content: two of the largest messages that we take by default
-RECIPIENTS = 100  # of one transaction (RFC 5321 section 4.5.3.1.8); the others follow in the next
+BUSY = 15.0  # seconds for which the store need not tell again of lanes that are known to wait for room
+UNROUTED = 30.0  # seconds for which lanes without a way are left alone
+SOME = 20  # recipients of such a lane that are told so at once
+LOOK = 500  # groups that are looked at in one plan
+UNUSED = 600.0  # seconds after which a group that nobody used is forgotten
 
-MarkInDoubt = Callable[[str, int, Sequence[int]], "Deferred[bool]"]
-_STOPPING = Outcome(OutcomeKind.NOT_TRIED, 0, "4.3.2", "The server is stopping")
-_UNSERVED = Outcome(OutcomeKind.DEFERRED, 0, "4.4.2", "Every connection was closed before the message could begin")
+_NO_ROOM = Outcome(OutcomeKind.DEFERRED, 0, "4.4.5", "The receiving site takes no more now")
+
+MakeLimits = Callable[[Route], SiteLimits]
+MakeSources = Callable[[Route, SiteLimits], Sequence[Source]]
+MakePool = Callable[[Route, TlsPolicy, SiteLimits, Sequence[Source], Callable[[], None]], Pool]
+PolicyFor = Callable[[Job, str], TlsPolicy]
+
+
+class _Group:
+    """The same hosts: pools of connections to them, by TLS policy, and the lanes that have something due there."""
+
+    def __init__(self, name: str, limits: SiteLimits, sources: Sequence[Source]) -> None:
+        self.name = name
+        self.limits = limits
+        self.sources = sources
+        self.pools: dict[TlsPolicy, Pool] = {}
+        self.turns = Turns()
+        self.used = 0.0
 
 
 @implementer(IDeliveryAgent)
-class RelayAgent:
-    """Everything goes to one relay.
+class DeliveryAgent:
+    """See :class:`smtpeter.interfaces.IDeliveryAgent`.
 
-    ``connect`` makes an endpoint for each new connection.  ``connections`` is how many there may be,
-    ``messages`` how many each carries, ``memory`` how much content (octets) is read from the store for all of them.
-    ``stop_timeout`` is how long (seconds) stopping waits for answers to final dots, and half of it for all else that
-    is under way.  ``in_thread`` calls what takes too long for the reactor's thread.  With ``mark`` the store is told
-    before each final dot, and nothing is sent that it does not confirm.  ``personalizer`` tells which recipients have a
-    copy of their own, and so a transaction of their own.
-
-    When no connection can be opened, or one closes before it has dealt with any message, everything that waits gets the
-    reason as its outcome, and so does what comes before the pause is over; until then ``capacity`` is 0, so that a dead
-    relay costs nothing for each message.
+    ``make_limits`` tells what a site takes, ``make_sources`` how some hosts of it are reached, ``make_pool`` makes
+    connections to these under a policy.  ``policy`` tells how strictly mail of a job to a domain is to be encrypted,
+    ``usual_policy`` how mostly.  ``stop_timeout`` is how long (seconds) stopping waits for answers to final dots, and
+    half of it for all else that is under way.
     """
 
     _log = Logger()
@@ -51,333 +62,294 @@ class RelayAgent:
     def __init__(
         self,
         *,
-        connect: Callable[[], IStreamClientEndpoint],
-        settings: ConnectionSettings,
-        content: IContentStore,
-        in_thread: InThread,
-        connections: int = 20,
-        messages: int = 1000,
-        memory: int = MEMORY,
+        router: IRouter,
+        timers: IReactorTime,
+        make_limits: MakeLimits,
+        make_sources: MakeSources,
+        make_pool: MakePool,
+        policy: PolicyFor = lambda job, domain: TlsPolicy.MAY,
+        usual_policy: TlsPolicy = TlsPolicy.MAY,
         stop_timeout: float = 20.0,
-        mark: MarkInDoubt | None = None,
-        personalizer: IPersonalizer | None = None,
     ) -> None:
-        self._connect = connect
-        self._settings = settings
-        self._timers: IReactorTime = settings.timers
-        self._forms = FormMaker(content, personalizer or Impersonal(), in_thread)
-        self._limit = connections
-        self._messages = messages
+        self._router = router
+        self._timers = timers
+        self._make_limits = make_limits
+        self._make_sources = make_sources
+        self._make_pool = make_pool
+        self._policy = policy
+        self._usual_policy = usual_policy
         self._stop_timeout = stop_timeout
-        self._mark = mark
-        self._waiting = Waiting(memory)
-        self._idle: list[RelayConnection] = []
-        self._usable: set[RelayConnection] = set()  # open, busy or not
-        self._opening: set[RelayConnection] = set()
-        self._attempts: set[Deferred[object]] = set()  # connections being made
-        self._alive: set[RelayConnection] = set()  # made and not yet closed
-        self._busy = 0
-        self._feeding = self._hungry = False
-        self._pause = 0.0
-        self._paused_until: float | None = None
-        self._reason = _STOPPING
+        self._limits: WeakValueDictionary[str, SiteLimits] = WeakValueDictionary()
+        self._groups: dict[str, _Group] = {}
+        self._resting: dict[str, _Group] = {}  # those that have no room for what is due
+        self._wanting: dict[str, _Group] = {}  # those that may have, in their turn
+        self._routing: dict[str, set[Lane]] = {}  # lanes by domains whose way is being looked for
+        self._unrouted: dict[Lane, Outcome] = {}  # lanes to which there is no way now
+        self._where: dict[Lane, _Group] = {}  # in whose turns a lane is
+        self._unpark: dict[str, list[Lane]] = {}
+        self._call: Callable[[], None] = lambda: None
         self._stopped: Deferred[None] | None = None
 
-    # --- IDeliveryAgent ---
+    # --- what may go next ---
+
+    def on_room(self, call: Callable[[], None]) -> None:
+        """See the interface."""
+        self._call = call
+
+    def plan(self, lanes: Sequence[Lane], limit: int, crowded: bool = False) -> Plan:
+        """See the interface."""
+        if self._stopped is not None:
+            return Plan((), ())
+        shares: list[tuple[Lane, int]] = []
+        parked: list[Parked] = []
+        told: dict[str, list[Lane]] = {}
+        unknown: list[Lane] = []
+        for lane in lanes:
+            found = self._router.known(lane.domain)
+            if found is None:
+                unknown.append(lane)
+                self._look_for(lane)
+            elif isinstance(found, Route):
+                told.setdefault(self._add(lane, found).name, []).append(lane)
+            elif limit > 0:
+                self._leave(lane)
+                shares.append((lane, min(SOME, limit)))
+                limit -= SOME
+                if found.kind is OutcomeKind.DEFERRED:
+                    self._unrouted[lane] = found
+                    unknown.append(lane)
+        if unknown:
+            parked.append(Parked("", unknown, UNROUTED))
+        shares += self._share(limit)
+        for name, those in told.items():
+            if crowded or name in self._resting:
+                parked.append(self._park(self._groups[name], those))
+        for name, those in self._unpark.items():
+            parked.append(Parked(name, those, 0.0))
+        self._unpark = {}
+        return Plan(shares, parked)
+
+    def _share(self, limit: int) -> list[tuple[Lane, int]]:
+        """Divide what may be claimed among those that wait."""
+        shares: list[tuple[Lane, int]] = []
+        names = list(islice(self._wanting, LOOK))
+        for position, name in enumerate(names):
+            if limit <= 0:
+                break
+            group = self._wanting.pop(name)
+            room = self._room(group)
+            if not room:
+                self._rest(group)
+                continue
+            self._wanting[name] = group  # behind those that got nothing
+            given = group.turns.share(min(room, -(-limit // (len(names) - position))))
+            limit -= sum(count for _, count in given)
+            shares += given
+        if limit > 0 and len(self._wanting) > len(names):
+            self._call()  # others may have room for the rest
+        return shares
+
+    def exhausted(self, lanes: Collection[Lane]) -> None:
+        """See the interface."""
+        now = self._timers.seconds()
+        for lane in lanes:
+            self._unrouted.pop(lane, None)
+            group = self._where.get(lane)
+            if group is not None and self._leave(lane) > now:
+                self._unpark.setdefault(group.name, []).append(lane)
+
+    def waiting(self) -> Iterator[tuple[list[Lane], Outcome]]:
+        """See the interface."""
+        for group in list(self._resting.values()):
+            reason = next((pool.reason for pool in group.pools.values() if pool.pause()), _NO_ROOM)
+            yield group.turns.lanes(), reason._replace(kind=OutcomeKind.DEFERRED)
+        for lane, outcome in list(self._unrouted.items()):
+            if not isinstance(self._router.known(lane.domain), Outcome):
+                del self._unrouted[lane]
+            else:
+                yield [lane], outcome
+
+    def _add(self, lane: Lane, route: Route) -> _Group:
+        """It has something due, which goes this way."""
+        group = self._group(route)
+        if self._where.get(lane) is not group:
+            self._leave(lane)
+            self._where[lane] = group
+        group.turns.add(lane)
+        if group.name not in self._resting:
+            self._wanting[group.name] = group
+        return group
+
+    def _leave(self, lane: Lane) -> float:
+        """It waits with nobody now.  Answers until when the store leaves it alone."""
+        group = self._where.pop(lane, None)
+        if group is None:
+            return 0.0
+        group.turns.remove(lane)
+        if not group.turns:
+            self._wanting.pop(group.name, None)
+            self._resting.pop(group.name, None)
+        return group.turns.parked.pop(lane, 0.0)
+
+    def _group(self, route: Route) -> _Group:
+        name = route.group
+        group = self._groups.get(name)
+        if group is None:
+            self._forget_unused()
+            limits = self._limits.get(route.site)
+            if limits is None:
+                limits = self._limits[route.site] = self._make_limits(route)
+            group = self._groups[name] = _Group(name, limits, self._make_sources(route, limits))
+            self._pool(group, route, self._usual_policy)  # it may have been paused before we were started
+        return group
+
+    def _pool(self, group: _Group, route: Route, policy: TlsPolicy) -> Pool:
+        pool = group.pools.get(policy)
+        if pool is None:
+            on_room = partial(self._room_again, group)
+            pool = group.pools[policy] = self._make_pool(route, policy, group.limits, group.sources, on_room)
+            pool.is_strict = policy is not self._usual_policy and policy in (TlsPolicy.ENCRYPT, TlsPolicy.REQUIRE)
+        elif pool.route is not route:
+            pool.route = route
+        return pool
+
+    def _room(self, group: _Group) -> int:
+        """How much may be claimed: what the fullest pool has room for, as nobody knows yet for which it is."""
+        return min(pool.room() for pool in group.pools.values())
+
+    def _rest(self, group: _Group) -> None:
+        """It has no room, and is not looked at before it tells of some."""
+        self._resting[group.name] = group
+        for pool in group.pools.values():
+            if not pool.room():
+                pool.want_room()
+
+    def _room_again(self, group: _Group) -> None:
+        if self._resting.get(group.name) is group:
+            del self._resting[group.name]
+            self._wanting[group.name] = group
+            self._call()
+
+    def _park(self, group: _Group, lanes: Sequence[Lane]) -> Parked:
+        now = self._timers.seconds()
+        pause = max(pool.pause() for pool in group.pools.values())
+        seconds = max(BUSY, pause)
+        group.turns.parked.update(dict.fromkeys(lanes, now + seconds))
+        as_a_whole = all(allotment.throttle.paused(now) for allotment in group.limits.allotments)
+        return Parked(group.name if pause and not as_a_whole else group.limits.site, lanes, seconds)
+
+    def _look_for(self, lane: Lane) -> None:
+        waiting = self._routing.get(lane.domain)
+        if waiting is not None:
+            waiting.add(lane)
+            return
+        self._routing[lane.domain] = {lane}
+        self._router.route(lane.domain).addBoth(self._routed, lane.domain)
+
+    def _routed(self, found: object, domain: str) -> None:
+        """They were parked while they had no way: the store would tell of them late."""
+        lanes = self._routing.pop(domain)
+        if isinstance(found, Failure):
+            self._log.failure("the way to {domain} was not looked for", found, domain=domain)
+            return
+        if isinstance(found, Route):
+            for lane in lanes:
+                self._add(lane, found).turns.parked[lane] = self._timers.seconds() + UNROUTED
+        else:
+            self._unpark.setdefault("", []).extend(lanes)
+        self._call()
+
+    # --- jobs ---
+
+    def parts(self, job: Job) -> Sequence[Job]:
+        """See the interface."""
+        if len(job.recipients) == 1:
+            return (job,)
+        ways: dict[tuple[str, TlsPolicy], list[LeasedRecipient]] = {}
+        by_domain: dict[str, tuple[str, TlsPolicy]] = {}
+        for recipient in job.recipients:
+            domain = recipient.domain
+            way = by_domain.get(domain)
+            if way is None:
+                found = self._router.known(domain)
+                group = found.group if isinstance(found, Route) else f"@{domain}"
+                way = by_domain[domain] = (group, self._policy(job, domain))
+            ways.setdefault(way, []).append(recipient)
+        if len(ways) == 1:
+            return (job,)
+        return [job._replace(recipients=tuple(recipients)) for recipients in ways.values()]
 
     def deliver(self, job: Job) -> Deferred[Mapping[int, Outcome]]:
-        """See :meth:`smtpeter.interfaces.IDeliveryAgent.deliver`."""
-        work = Work(job)
-        self._waiting.add(work)
-        self._feed()
-        return work.done
+        """See the interface."""
+        domain = job.recipients[0].domain
+        found = self._router.known(domain)
+        if found is not None:
+            return self._deliver(found, job)
+        return self._router.route(domain).addCallback(self._deliver, job)
 
-    def capacity(self) -> int:
-        """See :meth:`smtpeter.interfaces.IDeliveryAgent.capacity`."""
+    def _deliver(self, found: Route | Outcome, job: Job) -> Deferred[Mapping[int, Outcome]]:
         if self._stopped is not None:
-            return 0
-        limit = len(self._usable) if self._is_paused() else self._limit
-        return max(0, limit - self._busy - len(self._waiting))
+            found = STOPPING
+        if isinstance(found, Outcome):
+            return succeed(dict.fromkeys([recipient.number for recipient in job.recipients], found))
+        group = self._group(found)
+        group.used = self._timers.seconds()
+        return self._pool(group, found, self._policy(job, job.recipients[0].domain)).deliver(job)
+
+    # --- pools ---
+
+    def paces(self) -> Iterator[tuple[str, str, Throttle]]:
+        """All that is known of sites, and of hosts of theirs: a name, the source address, and the pace from there."""
+        for limits in list(self._limits.values()):
+            for allotment in limits.allotments:
+                yield limits.site, allotment.address.address, allotment.throttle
+        for group in self._groups.values():
+            for source in group.sources:
+                if source.reach is not source.throttle:
+                    yield group.name, source.address.address, source.reach
+
+    def pools(self) -> Iterator[Pool]:
+        """All of them."""
+        for group in self._groups.values():
+            yield from group.pools.values()
+
+    def resume(self, name: str) -> None:
+        """Treat a site, or some hosts of one, as if nothing had been."""
+        for group in list(self._groups.values()):
+            if name in (group.name, group.limits.site):
+                for pool in group.pools.values():
+                    pool.resume()
+
+    def _forget_unused(self) -> None:
+        """Called when a group is made, so that there are never many more than are used."""
+        if len(self._groups) % 100:
+            return
+        before = self._timers.seconds() - UNUSED
+        for name, group in list(self._groups.items()):
+            unused = all(pool.is_unused and not pool.pause() for pool in group.pools.values())
+            if group.used < before and not group.turns and unused:
+                del self._groups[name]
+
+    # --- the end ---
 
     def stop(self) -> Deferred[None]:
-        """See :meth:`smtpeter.interfaces.IDeliveryAgent.stop`."""
+        """See the interface."""
         if self._stopped is None:
-            self._stopped = Deferred()
-            for seconds, in_doubt in ((self._stop_timeout / 2, False), (self._stop_timeout, True)):
-                timeout = self._timers.callLater(seconds, self._abort, in_doubt)
-                self._stopped.addCallback(_cancel, timeout)
-            self._refuse_waiting(_STOPPING)
-            for attempt in list(self._attempts):
-                attempt.cancel()
-            for connection in list(self._idle):
-                connection.quit()
-            for connection in list(self._opening):
-                connection.abort("stopping")
-            self._check_stopped()
+            stopped = self._stopped = Deferred()
+            timeouts = [
+                self._timers.callLater(seconds, self._abort, in_doubt)
+                for seconds, in_doubt in ((self._stop_timeout / 2, False), (self._stop_timeout, True))
+            ]
+
+            def ended(results: object) -> None:
+                for timeout in timeouts:
+                    if timeout.active():
+                        timeout.cancel()
+                stopped.callback(None)
+
+            DeferredList([pool.stop() for pool in list(self.pools())]).addCallback(ended)
         return self._stopped
 
-    # --- work for connections ---
-
-    def _feed(self) -> None:
-        """Give idle connections work, or open more, or say why not."""
-        self._hungry = True
-        if self._feeding:
-            return  # what happens while we feed is dealt with by the loop below, not by recursion
-        self._feeding = True
-        try:
-            while self._hungry:
-                self._hungry = False
-                self._feed_once()
-        finally:
-            self._feeding = False
-
-    def _feed_once(self) -> None:
-        while self._waiting and self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                self._busy += 1
-                self._carry(connection, self._waiting.take())
-        if not self._waiting:
-            return
-        if self._stopped is not None:
-            self._refuse_waiting(_STOPPING)
-        elif not self._is_paused():
-            self._open_more()
-        elif not self._usable and not self._opening and not self._attempts:
-            self._refuse_waiting(self._reason)
-
-    def _refuse_waiting(self, outcome: Outcome) -> None:
-        for work in self._waiting.drain():
-            work.settle_rest(outcome)
-            work.done.callback(work.outcomes)
-
-    def _carry(self, connection: RelayConnection, work: Work) -> None:
-        """Go on with a job on this connection, as far as there is something to go on with."""
-        if not connection.usable:
-            self._free(connection, work)
-            return
-        wait = self._forms.make(work, connection.offers("8BITMIME"))
-        if wait is not None:
-            wait.addCallback(lambda made: self._carry(connection, work))
-            wait.addErrback(self._failed, connection, work)
-        elif work.left:
-            self._transact(connection, work)
-        else:
-            self._free(connection, work)
-
-    def _failed(self, failure: Failure, connection: RelayConnection, work: Work) -> None:
-        self._log.failure("a delivery failed: submission={submission}", failure, submission=work.job.submission)
-        work.fenced = True  # not to be tried again on another connection
-        connection.abort("Something went wrong here")
-        if not work.done.called:
-            work.left = [each for each in work.job.recipients if each.number not in work.outcomes]
-            work.settle_rest(Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "Something went wrong here"))
-            self._free(connection, work)
-
-    def _transact(self, connection: RelayConnection, work: Work) -> None:
-        job, form = work.job, work.form
-        assert form is not None
-        part = work.take(RECIPIENTS)
-        mark = self._make_mark(work, part) if self._mark is not None else None
-
-        def transacted(outcomes: Mapping[int, Outcome]) -> None:
-            if form.seven_bit:
-                outcomes = {number: each._replace(seven_bit=each.stage == "end") for number, each in outcomes.items()}
-            self._transacted(connection, work, part, outcomes)
-
-        connection.send(
-            Transaction(
-                form.reverse_path, part, form.content, job.body, job.smtputf8, job.ret, job.envid, mark is not None
-            ),
-            transacted,
-            mark,
-        )
-
-    def _make_mark(self, work: Work, part: Sequence[LeasedRecipient]) -> Mark:
-        ask, job = self._mark, work.job
-        assert ask is not None
-
-        def answered(ours: bool) -> bool:
-            work.fenced = not ours
-            return ours
-
-        def failed(failure: Failure) -> bool:
-            self._log.warn("mark: submission={submission} reason={reason}", event="mark",
-                           submission=job.submission, reason=failure.getErrorMessage())  # fmt: skip
-            return False
-
-        def mark() -> Deferred[bool]:
-            numbers = [recipient.number for recipient in part]
-            return ask(job.submission, job.lease, numbers).addErrback(failed).addCallback(answered)
-
-        return mark
-
-    def _transacted(
-        self,
-        connection: RelayConnection,
-        work: Work,
-        part: Sequence[LeasedRecipient],
-        outcomes: Mapping[int, Outcome],
-    ) -> None:
-        work.outcomes.update(outcomes)
-        again = [recipient for recipient in part if outcomes[recipient.number].kind is OutcomeKind.NOT_TRIED]
-        if len(again) < len(part):
-            work.returned = 0
-            if connection.served:
-                self._pause = 0.0
-            elif not connection.usable:
-                deferred = [outcome for outcome in outcomes.values() if outcome.kind is OutcomeKind.DEFERRED]
-                if deferred:
-                    self._note_trouble(deferred[0])
-        if self._stopped is not None or work.fenced:
-            work.settle_rest(_STOPPING)
-        elif again:
-            work.left = (*again, *work.left)
-        if work.left and connection.usable and connection.transactions < self._messages:
-            self._carry(connection, work)
-        else:
-            self._free(connection, work)
-
-    def _free(self, connection: RelayConnection, work: Work) -> None:
-        """A connection has done what it could for a job."""
-        if work.done.called:
-            return
-        self._busy -= 1
-        if connection.usable:
-            if connection.transactions >= self._messages or self._stopped is not None:
-                connection.quit()
-            else:
-                self._idle.append(connection)
-        if work.left:
-            work.returned += 1
-            if work.returned > self._limit:  # so it was no matter of connections that had been idle for too long
-                work.settle_rest(_UNSERVED)
-                self._note_trouble(_UNSERVED)
-        over = not work.left  # afterwards it may have been ended among those that wait
-        if over:
-            self._waiting.release(work)
-        else:
-            self._waiting.put_back(work)
-        self._feed()
-        if over:
-            work.done.callback(work.outcomes)
-        self._check_stopped()
-
-    # --- connections ---
-
-    def _is_paused(self) -> bool:
-        return self._paused_until is not None and self._timers.seconds() < self._paused_until
-
-    def _open_more(self) -> None:
-        being_made = len(self._opening) + len(self._attempts)
-        # After trouble one connection goes ahead to find out whether it is over.
-        limit = 1 if self._pause and not self._usable else self._limit
-        wanted = min(len(self._waiting) - being_made, limit - len(self._usable) - being_made)
-        for _ in range(wanted):
-            self._open()
-
-    def _open(self) -> None:
-        attempt: Deferred[object] = self._connect().connect(_Connections(self._settings, self))  # type: ignore[assignment]
-        self._attempts.add(attempt)
-        attempt.addTimeout(CONNECT_TIMEOUT, self._timers)
-        attempt.addBoth(self._connected, attempt)
-
-    def _connected(self, result: object, attempt: Deferred[object]) -> None:
-        self._attempts.discard(attempt)
-        if isinstance(result, Failure):
-            relay = self._settings.profile.remote_mta
-            why = "it took too long" if result.check(TimeoutError) else result.getErrorMessage()
-            text = clean_text(f"No connection to {relay}: {why}")
-            enhanced = "4.4.3" if result.check(DNSLookupError) else "4.4.1"
-            self._trouble(Outcome(OutcomeKind.DEFERRED, 0, enhanced, text, remote_mta=relay, stage="connect"))
-
-    def _trouble(self, outcome: Outcome) -> None:
-        self._note_trouble(outcome)
-        self._feed()
-        self._check_stopped()
-
-    def _note_trouble(self, outcome: Outcome) -> None:
-        """A connection was of no use.  Those that were tried together count as one."""
-        if self._stopped is not None:
-            return
-        if not self._is_paused():
-            self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
-            self._paused_until = self._timers.seconds() + self._pause
-            self._log.emit(
-                # A relay that refuses us as we are configured needs somebody to look at it.
-                LogLevel.error if outcome.kind is OutcomeKind.HOLD else LogLevel.warn,
-                "relay trouble: relay={relay} stage={stage} code={code} text={text} pause={pause}",
-                event="relay",
-                relay=outcome.remote_mta or self._settings.profile.remote_mta,
-                stage=outcome.stage,
-                code=outcome.code,
-                text=outcome.text,
-                pause=self._pause,
-            )
-        self._reason = outcome
-
-    def connection_made(self, connection: RelayConnection) -> None:
-        """TCP is there; the session is being opened."""
-        self._opening.add(connection)
-        self._alive.add(connection)
-
-    def connection_ready(self, connection: RelayConnection) -> None:
-        """See :class:`smtpeter.delivery.connection.ConnectionOwner`."""
-        self._opening.discard(connection)
-        self._usable.add(connection)
-        self._paused_until = None
-        self._idle.append(connection)
-        if self._stopped is not None:
-            connection.quit()
-        self._feed()
-
-    def connection_unusable(self, connection: RelayConnection, outcome: Outcome) -> None:
-        """See :class:`smtpeter.delivery.connection.ConnectionOwner`."""
-        self._opening.discard(connection)
-        self._trouble(outcome)
-
-    def connection_gone(self, connection: RelayConnection) -> None:
-        """See :class:`smtpeter.delivery.connection.ConnectionOwner`."""
-        self._opening.discard(connection)
-        self._usable.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-        self._feed()
-
-    def connection_closed(self, connection: RelayConnection) -> None:
-        """See :class:`smtpeter.delivery.connection.ConnectionOwner`."""
-        self._alive.discard(connection)
-        self._check_stopped()
-
-    # --- stopping ---
-
     def _abort(self, in_doubt: bool) -> None:
-        """Cut connections; those that await the answer to a final dot only if ``in_doubt``."""
-        for connection in list(self._alive):
-            if in_doubt or not connection.awaits_end:
-                connection.abort("The server is stopping")
-
-    def _check_stopped(self) -> None:
-        stopped = self._stopped
-        if stopped is not None and not stopped.called and not self._busy and not self._attempts and not self._alive:
-            stopped.callback(None)
-
-
-def _cancel(result: None, timer: IDelayedCall) -> None:
-    if timer.active():
-        timer.cancel()
-
-
-class _Connections(Factory):
-    """Makes the connection that an endpoint asks for."""
-
-    noisy = False
-
-    def __init__(self, settings: ConnectionSettings, agent: RelayAgent) -> None:
-        self._settings = settings
-        self._agent = agent
-
-    def buildProtocol(self, address: IAddress | None) -> RelayConnection:
-        connection = RelayConnection(self._settings, self._agent)
-        self._agent.connection_made(connection)
-        return connection
+        for pool in list(self.pools()):
+            pool.abort(in_doubt)

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import (
     IDelayedCall,
+    IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IPushProducer,
     IReactorTime,
@@ -45,7 +46,8 @@ Mark = Callable[[], "Deferred[bool]"]
 class ConnectionSettings:
     """What all connections to one receiver share.  Times are in seconds.
 
-    ``tls`` makes the options that verify the receiver's certificate; ``tls_first``: TLS comes before the greeting.
+    ``tls`` makes the options for TLS, ``verified`` tells that they verify the receiver's certificate; ``tls_first``:
+    TLS comes before the greeting.
     ``idle``: how long a connection may wait for its next message; ``transaction_limit``: how long a transaction may
     take altogether, the time that a slow line needs for its content not counted.
     """
@@ -54,6 +56,7 @@ class ConnectionSettings:
     timers: IReactorTime
     tls: Callable[[], IOpenSSLClientConnectionCreator] | None = None
     tls_first: bool = False
+    verified: bool = True
     idle: float = 30.0
     transaction_limit: float = 3600.0
 
@@ -62,21 +65,21 @@ class ConnectionOwner(Protocol):
     """Whoever has work for connections.  Of ``ready`` and ``unusable`` one is called, unless the connection was given
     up before; ``gone`` follows when it takes no (more) work, and ``closed`` when it is closed."""
 
-    def connection_ready(self, connection: RelayConnection) -> None:
+    def connection_ready(self, connection: Connection) -> None:
         """It waits for its first message."""
 
-    def connection_unusable(self, connection: RelayConnection, outcome: Outcome) -> None:
+    def connection_unusable(self, connection: Connection, outcome: Outcome) -> None:
         """It could not be opened, and that is what it means for a recipient."""
 
-    def connection_gone(self, connection: RelayConnection) -> None:
+    def connection_gone(self, connection: Connection) -> None:
         """It takes no more work."""
 
-    def connection_closed(self, connection: RelayConnection) -> None:
+    def connection_closed(self, connection: Connection) -> None:
         """It is closed."""
 
 
-@implementer(IPushProducer)
-class RelayConnection(protocol.Protocol):
+@implementer(IPushProducer, IHandshakeListener)
+class Connection(protocol.Protocol):
     """Carries one transaction after the other."""
 
     def __init__(self, settings: ConnectionSettings, owner: ConnectionOwner) -> None:
@@ -108,6 +111,16 @@ class RelayConnection(protocol.Protocol):
     def served(self) -> bool:
         """Whether the receiver has ever dealt with a message of ours, be it to refuse it."""
         return self._session.served
+
+    @property
+    def recipients_limit(self) -> int:
+        """How many recipients the receiver takes in one transaction, as it said."""
+        return self._session.recipients_limit
+
+    @property
+    def transactions_limit(self) -> int:
+        """How many transactions it takes on one connection."""
+        return self._session.transactions_limit
 
     def offers(self, keyword: str) -> bool:
         """Whether the receiver offered an extension; only when ``usable``."""
@@ -146,11 +159,16 @@ class RelayConnection(protocol.Protocol):
         self._connected = True
         settings = self._settings
         local, remote = (getattr(address, "host", "") for address in (transport.getHost(), transport.getPeer()))
-        self._session = ClientSession(settings.profile, local, remote)
+        self._session = ClientSession(settings.profile, local, remote, settings.timers.seconds)
         if settings.tls_first:
             self._start_tls()
         self._pump()
         self._tick()
+
+    def handshakeCompleted(self) -> None:
+        handle = cast(Any, self.transport).getHandle()
+        how = f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
+        self._session.tls = f"{how}, verified" if self._settings.verified else how
 
     def dataReceived(self, data: bytes) -> None:
         self._session.receive(data)

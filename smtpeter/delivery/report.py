@@ -31,6 +31,10 @@ class DeliveryReport:
     def add(self, recipient: LeasedRecipient, outcome: Outcome, seconds: float) -> None:
         """An attempt that took so many seconds has ended for a recipient."""
         self._metrics.count("deliveries", outcome=outcome.kind.value)
+        if outcome.failure is not None:
+            self._metrics.count("delivery_failures", failure=outcome.failure.value)
+        if outcome.stage == "route":
+            self._metrics.count("route_failures", outcome=outcome.kind.value)
         self._lines.append((recipient, outcome, seconds))
         if self._timer is None:
             self._timer = self._timers.callLater(0, self._write_some)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind, RecipientState, Settlement
@@ -17,12 +17,14 @@ class RetryPolicy(NamedTuple):
     """``schedule``: the waits (seconds) after the first, second, ... attempt; the last repeats.
 
     ``hold_in_doubt``: hold a recipient whose message may have arrived, instead of sending it again.  ``lifetime``: how
-    long (seconds) delivery is tried when the sender sets no limit.
+    long (seconds) delivery is tried when the sender sets no limit.  ``delay_notice``: how long (seconds) a message may
+    wait before its sender is told, if he asked to be.
     """
 
     schedule: Sequence[float]
     hold_in_doubt: bool = False
     lifetime: float = 86400.0
+    delay_notice: float = 4 * 3600.0
 
     @property
     def longest_wait(self) -> float:
@@ -47,7 +49,10 @@ def is_overdue(job: Job, now: float, policy: RetryPolicy) -> bool:
 
 
 class Conclusion(NamedTuple):
-    """What becomes of a recipient, and of what outcome it is the end."""
+    """What becomes of a recipient, and of what outcome it is the end.
+
+    Its sender is to be told of a delay where the settlement has ``delay_told`` and the recipient had not.
+    """
 
     recipient: LeasedRecipient
     outcome: Outcome
@@ -65,46 +70,81 @@ def conclude(
     ]
 
 
-def conclude_overdue(job: Job, now: float) -> list[Conclusion]:
-    """Settlements for a job that is not attempted because its time is over: no attempt is counted."""
+def conclude_overdue(job: Job, now: float, outcome: Outcome = _OVERDUE) -> list[Conclusion]:
+    """Settlements for a job that is not attempted because its time is over: no attempt is counted.  ``outcome`` tells
+    what kept it from being attempted before."""
     return [
-        Conclusion(recipient, _OVERDUE, _fail(recipient, recipient.attempts, _OVERDUE, now, expired=True))
+        Conclusion(recipient, outcome, _fail(recipient, recipient.attempts, outcome, now, expired=True))
         for recipient in job.recipients
     ]
 
 
-def failures(conclusions: Collection[Conclusion]) -> list[Conclusion]:
-    """Those that are final and bad."""
-    bad = (RecipientState.FAILED, RecipientState.EXPIRED)
-    return [conclusion for conclusion in conclusions if conclusion.settlement.state in bad]
+def conclude_waiting(job: Job, outcome: Outcome, now: float, policy: RetryPolicy) -> list[Conclusion]:
+    """Settlements for a job that is due and cannot be attempted now, because its site is paused; ``outcome`` is why.
+
+    Where its time is over, our own limit or its sender's, it expires: there is no last attempt to a site that takes
+    none.  Otherwise it stays as it is, but that its sender may have to be told of the delay.
+    """
+    if now >= job.expires:
+        return conclude_overdue(job, now, outcome)
+    return [
+        Conclusion(
+            recipient,
+            outcome,
+            Settlement(
+                recipient.number,
+                RecipientState.DUE,
+                recipient.attempts,
+                now,
+                None,
+                recipient.possible_duplicate,
+                _is_delay_told(job, recipient, now, policy),
+            ),
+        )
+        for recipient in job.recipients
+    ]
 
 
 def _settle(
     job: Job, recipient: LeasedRecipient, outcome: Outcome, now: float, policy: RetryPolicy, random: float
 ) -> Settlement:
-    number, attempts = recipient.number, recipient.attempts + 1
+    number, attempts, told = recipient.number, recipient.attempts + 1, recipient.delay_told
     match outcome.kind:
         case OutcomeKind.DELIVERED:
             data = _describe(recipient, outcome)
             if not outcome.code:  # no receiver said yes: it was only kept
                 data["captured"] = True
             event = Event(EventKind.DELIVERY, now, data)
-            return Settlement(number, RecipientState.DELIVERED, attempts, now, event, recipient.possible_duplicate)
+            return Settlement(
+                number, RecipientState.DELIVERED, attempts, now, event, recipient.possible_duplicate, told
+            )
         case OutcomeKind.FAILED:
             return _fail(recipient, attempts, outcome, now, expired=False)
         case OutcomeKind.NOT_TRIED:
-            return Settlement(number, RecipientState.DUE, recipient.attempts, now, None, recipient.possible_duplicate)
+            due, duplicate = now + outcome.pause, recipient.possible_duplicate
+            return Settlement(number, RecipientState.DUE, recipient.attempts, due, None, duplicate, told)
     doubtful = outcome.kind is OutcomeKind.IN_DOUBT
     duplicate = doubtful or recipient.possible_duplicate
     if outcome.kind is OutcomeKind.HOLD or (doubtful and policy.hold_in_doubt):
         event = Event(EventKind.HELD, now, _describe(recipient, outcome))
-        return Settlement(number, RecipientState.HELD, attempts, now, event, duplicate)
-    due = now + policy.wait(recipient.attempts, random)
+        return Settlement(number, RecipientState.HELD, attempts, now, event, duplicate, told)
+    due = now + max(policy.wait(recipient.attempts, random), outcome.pause)
     if due > job.expires:
         return _fail(recipient, attempts, outcome, now, expired=True)
     data = _describe(recipient, outcome)
     data["next_attempt"] = format_time(due)
-    return Settlement(number, RecipientState.DUE, attempts, due, Event(EventKind.DEFERRAL, now, data), duplicate)
+    event = Event(EventKind.DEFERRAL, now, data)
+    told = _is_delay_told(job, recipient, now, policy)
+    return Settlement(number, RecipientState.DUE, attempts, due, event, duplicate, told)
+
+
+def _is_delay_told(job: Job, recipient: LeasedRecipient, now: float, policy: RetryPolicy) -> bool:
+    """Whether the sender of what goes on waiting was told of the delay before, or is told now (RFC 3461 section 4.1).
+
+    It counts as told too where the reverse-path is null: nobody asks again.
+    """
+    wanted = recipient.notify is not None and "DELAY" in recipient.notify.split(",")
+    return recipient.delay_told or (wanted and now - job.time >= policy.delay_notice)
 
 
 def _fail(recipient: LeasedRecipient, attempts: int, outcome: Outcome, now: float, *, expired: bool) -> Settlement:
@@ -112,7 +152,8 @@ def _fail(recipient: LeasedRecipient, attempts: int, outcome: Outcome, now: floa
     data = _describe(recipient, outcome)
     data["type"] = state.value
     duplicate = outcome.kind is OutcomeKind.IN_DOUBT or recipient.possible_duplicate
-    return Settlement(recipient.number, state, attempts, now, Event(EventKind.FAILURE, now, data), duplicate)
+    event = Event(EventKind.FAILURE, now, data)
+    return Settlement(recipient.number, state, attempts, now, event, duplicate, recipient.delay_told)
 
 
 def _describe(recipient: LeasedRecipient, outcome: Outcome) -> dict[str, Any]:
@@ -128,6 +169,12 @@ def _describe(recipient: LeasedRecipient, outcome: Outcome) -> dict[str, Any]:
     }
     if outcome.seven_bit:
         data["converted"] = "7bit"
+    if outcome.tls:
+        data["tls"] = outcome.tls
+    if outcome.failure is not None:
+        data["class"] = outcome.failure.value
+    if outcome.dialogue:
+        data["dialogue"] = outcome.dialogue
     if outcome.kind is OutcomeKind.IN_DOUBT or recipient.possible_duplicate:
         data["possible_duplicate"] = True
     return data

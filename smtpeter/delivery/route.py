@@ -1,4 +1,4 @@
-"""Where mail goes: in relay mode, and whether there is a way at all."""
+"""Where mail goes that goes to a relay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from smtpeter.errors import ConfigError
 from smtpeter.locations import parse_relay
-from smtpeter.settings import Settings
 
 
 class Security(Enum):
@@ -50,14 +49,3 @@ def parse_relay_route(url: str) -> RelayRoute:
     except ValueError as error:
         raise ConfigError(f"delivery.relay {error}") from None
     return RelayRoute(relay.host, relay.port, Security(relay.scheme), relay.username, relay.password)
-
-
-def refuse_what_cannot_run(settings: Settings) -> None:
-    """Refuse settings that are valid but not for this version.
-
-    :raises ConfigError: one line.
-    """
-    if settings.delivery.mode == "direct":
-        raise ConfigError(
-            'delivery.mode: "direct" cannot deliver yet; set "relay" with delivery.relay, or "capture" to keep mail'
-        )

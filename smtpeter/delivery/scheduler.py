@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from twisted.application.service import Service
@@ -13,20 +14,23 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smtpeter.delivery.form import Impersonal
-from smtpeter.delivery.notify import FailureNotifier
+from smtpeter.delivery.notify import Notifier
+from smtpeter.delivery.plan import Parked
 from smtpeter.delivery.report import DeliveryReport
-from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, is_overdue
+from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, conclude_waiting, is_overdue
 from smtpeter.delivery.settling import Ended, Settler
 from smtpeter.delivery.walltime import WallTime
 from smtpeter.errors import StorageUnavailable, StoreDamaged
 from smtpeter.interfaces import IClock, IDeliveryAgent, IMetrics, IPersonalizer, IQueueStore
-from smtpeter.model.delivery import Job, Outcome, OutcomeKind
+from smtpeter.model.delivery import Job, Lane, Outcome, OutcomeKind
 
-DOMAINS = 500  # looked at together
+LANES = 500  # looked at together
 AT_ONCE = 50  # jobs that are started in one turn of the reactor
 GAP = 0.01  # seconds between two claims, so that each finds many
-SOON = 1.0  # seconds until the next look after trouble, or where the agent takes nothing
+SOON = 1.0  # seconds until the next look after trouble
 WATCH = 15.0  # seconds between looks at leases and at the clock
+OVERDUE = 60.0  # seconds between looks for what must not wait for its turn
+OVERDUE_STEP = 500  # recipients
 PERSONAL = 10  # recipients of a personal job that one connection deals with, and that are written down together
 UNSETTLED = 2000  # jobs that may have ended and wait to be written down; nothing is claimed beyond
 SETTLE_TIMEOUT = 10.0  # seconds that stopping waits for the store
@@ -61,14 +65,14 @@ class Scheduler(Service):
         *,
         queue: IQueueStore,
         agent: IDeliveryAgent,
-        notifier: FailureNotifier,
+        notifier: Notifier,
         clock: IClock,
         timers: IReactorTime,
         metrics: IMetrics,
         policy: RetryPolicy,
         random: Callable[[], float],
         personalizer: IPersonalizer | None = None,
-        in_flight: int = 400,
+        in_flight: int = 2000,
         lease: float = 900.0,
         poll: float = 5.0,
         stop_timeout: float = 25.0,
@@ -89,15 +93,19 @@ class Scheduler(Service):
             queue=queue, notifier=notifier, clock=clock, timers=timers, metrics=metrics, more_due=self._ring
         )
         self._report = DeliveryReport(timers, metrics)
+        agent.on_room(self._ring)
         self._ready: deque[Job] = deque()
         self._attempts: set[_Attempt] = set()
         self._claimed = 0  # recipients that are in ready or in attempts
         self._paused = True  # until the store says otherwise
         self._wanted = True  # whether there may be something to claim
         self._claiming = self._starting = self._troubled = False
+        self._turn: IDelayedCall | None = None  # in which more of what is ready is started
+        self._to_unpark: list[Parked] = []  # as the store could not when it was asked
         self._claim_ended: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
+        self._look_for_overdue = 0.0
         self._set_back = True  # the clock may have been, while we did not look
 
     # --- the service ---
@@ -113,7 +121,7 @@ class Scheduler(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for timer in (self._alarm, self._watch):
+        for timer in (self._alarm, self._watch, self._turn):
             if timer is not None and timer.active():
                 timer.cancel()
         if self._claiming:
@@ -165,12 +173,11 @@ class Scheduler(Service):
         """Claim, if there may be something, and there is room for it."""
         if not self._wanted or self._claiming or self._paused or not self.running:
             return
-        if self._claimed > self._in_flight // 2:
+        if self._ready:
+            return  # of which the agent does not know yet; starting the last of it comes back here
+        if self._claimed > self._in_flight * 7 // 8:
             return  # what ends comes back here
         if self._settler.unsettled > UNSETTLED:
-            self._set_alarm(SOON)
-            return
-        if not self._attempts and self._agent.capacity() <= 0:
             self._set_alarm(SOON)
             return
         self._claiming = True
@@ -185,17 +192,29 @@ class Scheduler(Service):
         now = self._time.now()
         sleep = self._poll
         try:
-            domains, due = await self._queue.due_domains(now, DOMAINS)
-            if domains and not self._paused and self.running:
-                jobs = await self._queue.claim_due(domains, limit, now, now + self._lease)
+            lanes, due = await self._queue.due_lanes(now, LANES)
+            crowded = len(lanes) == LANES
+            plan = self._agent.plan(lanes, limit, crowded)
+            to_unpark, self._to_unpark = self._to_unpark, []
+            parked = (*to_unpark, *plan.parked)
+            parkings: list[Deferred[Any]] = [Deferred.fromCoroutine(self._park(each, now)) for each in parked]
+            self._wanted |= any(not each.seconds for each in parked)
+            if crowded:  # others are told when these are out of the way
+                for parking in parkings:
+                    self._wanted |= await parking
+            if plan.shares and not self._paused and self.running:
+                jobs = await self._queue.claim_due(plan.shares, now, now + self._lease)
                 self._claimed += sum(len(job.recipients) for job in jobs)
-                self._ready.extend(jobs)
+                for job in jobs:
+                    self._ready.extend(self._parts(job))
                 self._wanted |= bool(jobs)
+                self._agent.exhausted(_exhausted(plan.shares, jobs, lanes))
             self._end_trouble()
             if due is not None:
                 sleep = min(sleep, max(due - now, GAP))
         except Exception as error:
             self._note_trouble(error)
+            self._wanted = False
             sleep = SOON
         self._claiming = False
         if self._claim_ended is not None:
@@ -206,6 +225,23 @@ class Scheduler(Service):
         self._set_alarm(sleep)
         self._start_ready()
         self._look()
+
+    def _parts(self, job: Job) -> Sequence[Job]:
+        try:
+            return self._agent.parts(job)
+        except Exception:
+            self._log.failure("a job cannot be divided: submission={submission}", submission=job.submission)
+            return (job,)  # the attempt tells what is wrong
+
+    async def _park(self, parked: Parked, now: float) -> bool:
+        try:
+            await self._queue.park(parked.lanes, parked.site, now + parked.seconds)
+        except Exception as error:
+            self._note_trouble(error)
+            if not parked.seconds:  # those that are still to be parked are told again
+                self._to_unpark.append(parked)
+            return False
+        return True
 
     def _set_alarm(self, seconds: float) -> None:
         if self._alarm is not None and self._alarm.active():
@@ -245,20 +281,24 @@ class Scheduler(Service):
     # --- attempts ---
 
     def _start_ready(self) -> None:
-        if self._starting:
+        if self._starting or self._turn is not None:
             return
         self._starting = True
         try:
             for _ in range(AT_ONCE):
                 if not self._ready:
-                    return
-                # An agent that takes nothing while it has nothing is in trouble: it will tell each job which.
-                if self._attempts and self._agent.capacity() <= 0:
-                    return
+                    break
                 self._start(self._next_part())
-            self._timers.callLater(0, self._start_ready)  # sessions have their turn first
         finally:
             self._starting = False
+        if self._ready:
+            self._turn = self._timers.callLater(0, self._next_turn)  # sessions have their turn first
+        else:
+            self._look()
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._start_ready()
 
     def _next_part(self) -> Job:
         """The next job; of a personal one some recipients only, as each needs a transaction of its own.  Others wait
@@ -308,9 +348,29 @@ class Scheduler(Service):
                 self._spawn(self._renew(attempt))
         if not self._claiming:
             self._spawn(self._recover_expired())
+        if now >= self._look_for_overdue and not self._paused:
+            self._look_for_overdue = inf  # until this look is over, which may take long
+            self._spawn(self._end_overdue())
         self._time.now()
         if self._set_back:
             self._spawn(self._bring_forward())
+
+    async def _end_overdue(self) -> None:
+        """What waits for a site that takes nothing still ends in its time, and its sender is told of the delay."""
+        try:
+            for lanes, reason in list(self._agent.waiting()):
+                if not self.running:
+                    return
+                now = self._time.now()
+                delayed = now - self._policy.delay_notice
+                jobs = await self._queue.claim_overdue(lanes, OVERDUE_STEP, now, delayed, now + self._lease)
+                for job in jobs:
+                    conclusions = conclude_waiting(self._time.in_real_time(job), reason, now, self._policy)
+                    self._settler.add(Ended(job, conclusions))
+        except Exception as error:
+            self._note_trouble(error)
+        finally:
+            self._look_for_overdue = self._timers.seconds() + OVERDUE
 
     # --- the clock ---
 
@@ -382,3 +442,14 @@ class Scheduler(Service):
         if self._troubled:
             self._troubled = False
             self._log.info("storage: delivery goes on", event="storage")
+
+
+def _exhausted(shares: Sequence[tuple[Lane, int]], jobs: Sequence[Job], told: Sequence[Lane]) -> list[Lane]:
+    """Lanes of which less was claimed than could have been.
+
+    Not those of which nothing could, though they were just told to have something due: something is wrong with them.
+    They are left in their place, lest they be told and asked for again and again.
+    """
+    claimed = Counter((recipient.domain, job.account or 0) for job in jobs for recipient in job.recipients)
+    doubtful = {lane for lane in told if not claimed[lane]}
+    return [lane for lane, share in shares if claimed[lane] < share and lane not in doubtful]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from smtpeter.batches import LONGEST_WAIT, Batches
-from smtpeter.delivery.notify import FailureNotifier
-from smtpeter.delivery.retry import Conclusion, failures
+from smtpeter.delivery.notify import Notifier, action_of
+from smtpeter.delivery.retry import Conclusion
 from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IClock, IMetrics, IQueueStore
 from smtpeter.model.delivery import Job, RecipientState, SettledJob
@@ -33,6 +33,10 @@ class Settler:
 
     A job that fails alone, because its own rows are damaged, is put aside and tried again now and then.
 
+    Parts of one job that ended meanwhile are written as one, with one report for all of them.  Jobs of one submission
+    that were claimed apart have reports of their own: should one have lost its lease, its report is not made, and the
+    others' must be.
+
     ``more_due`` is called when what was written gave the queue something to do: another attempt, or a report.
     """
 
@@ -42,7 +46,7 @@ class Settler:
         self,
         *,
         queue: IQueueStore,
-        notifier: FailureNotifier,
+        notifier: Notifier,
         clock: IClock,
         timers: IReactorTime,
         metrics: IMetrics,
@@ -97,18 +101,17 @@ class Settler:
 
     async def _write(self, batch: Sequence[Ended]) -> list[Ended]:
         """Answers what is left, because its notifications cannot be kept now."""
-        jobs, count, left = [], 0, []
-        for ended in batch:
+        jobs: list[SettledJob] = []
+        left: list[Ended] = []
+        for parts in _by_lease(batch):
             try:
-                if ended.notifications is None:
-                    ended.notifications = await self._notify(ended)
+                await self._notify(parts)
             except StorageUnavailable as error:
                 self._ended.note_wait(error, "a report waits")
-                left.append(ended)
-                continue
-            settlements = tuple([conclusion.settlement for conclusion in ended.conclusions])
-            jobs.append(SettledJob(ended.job.submission, ended.job.lease, settlements, ended.notifications))
-            count += len(settlements)
+                left += parts
+            else:
+                jobs.append(_as_one(parts))
+        count = sum(len(job.settlements) for job in jobs)
         settled = await self._queue.settle(jobs) if jobs else 0
         if any(job.notifications or _is_due_again(job) for job in jobs):
             self._more_due()
@@ -122,19 +125,39 @@ class Settler:
             )
         return left
 
-    async def _notify(self, ended: Ended) -> tuple[Submission, ...]:
-        failed = failures(ended.conclusions)
-        if not failed:
-            return ()
+    async def _notify(self, parts: Sequence[Ended]) -> None:
+        """Make the report of these, for those of them that have none yet."""
+        new = [ended for ended in parts if ended.notifications is None]
+        told = [each for ended in new for each in ended.conclusions if action_of(each) is not None]
+        report = await self._report(new[0].job, told) if told else None
+        for ended in new:
+            ended.notifications = ()
+        if report is not None:
+            new[0].notifications = (report,)
+
+    async def _report(self, job: Job, told: Sequence[Conclusion]) -> Submission | None:
         try:
-            report = await self._notifier.report(ended.job, failed, self._clock.time())
+            return await self._notifier.report(job, told, self._clock.time())
         except StorageUnavailable:
             raise
         except Exception:
             # The outcome must be written even where nobody can be told of it.
-            self._log.failure("no report was made: submission={submission}", submission=ended.job.submission)
-            return ()
-        return () if report is None else (report,)
+            self._log.failure("no report was made: submission={submission}", submission=job.submission)
+            return None
+
+
+def _by_lease(batch: Sequence[Ended]) -> Iterable[list[Ended]]:
+    """Parts of the same job together."""
+    parts: dict[tuple[str, int], list[Ended]] = {}
+    for ended in batch:
+        parts.setdefault((ended.job.submission, ended.job.lease), []).append(ended)
+    return parts.values()
+
+
+def _as_one(parts: Sequence[Ended]) -> SettledJob:
+    settlements = tuple([conclusion.settlement for ended in parts for conclusion in ended.conclusions])
+    notifications = tuple([report for ended in parts for report in ended.notifications or ()])
+    return SettledJob(parts[0].job.submission, parts[0].job.lease, settlements, notifications)
 
 
 def _is_due_again(job: SettledJob) -> bool:

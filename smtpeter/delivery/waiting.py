@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -78,58 +78,117 @@ class Work:
         self.left = ()
 
 
-class Waiting:
-    """What waits for a connection, first come, first served.
+class Memory:
+    """How much content (octets) may be in memory, for everything that is on its way to any site.
 
-    Content that has to be read from the store waits for memory before, in a line of its own: at most ``memory`` octets
-    of it are there at any time, for all jobs that were taken and not yet released.  Content that came with its job is
-    there anyway, is small, and passes by.  The length is how many could start now.
+    Whoever asks in vain is first in line when there is room again, and others wait behind him: so none waits for ever.
+    Who has no use for room when he is called leaves the line, and asks again when he has: so none holds up others.
     """
 
-    def __init__(self, memory: int) -> None:
-        self._memory = memory
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._held = 0
-        self._ready: deque[Work] = deque()
+        self._line: dict[Callable[[], None], None] = {}
+        self._refused: Callable[[], None] | None = None  # who asked in vain last
+        self._offering = self._freed = False
+
+    def take(self, size: int, wake: Callable[[], None]) -> bool:
+        """Whether there is room; if not, ``wake`` is called when it is worth asking again."""
+        first = next(iter(self._line), wake)
+        if first is wake and (not self._held or self._held + size <= self._limit):
+            self._line.pop(wake, None)
+            self._held += size
+            return True
+        self._line[wake] = None
+        self._refused = wake
+        return False
+
+    def give_back(self, size: int) -> None:
+        """What was taken is free."""
+        self._held -= size
+        self._offer()
+
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Whoever this is does not wait any more."""
+        if wake in self._line:
+            del self._line[wake]
+            self._offer()
+
+    def _offer(self) -> None:
+        self._freed = True
+        if self._offering:
+            return  # what is given back meanwhile is dealt with by the loop below, not by recursion
+        self._offering = True
+        try:
+            while self._freed:
+                self._freed = False
+                self._call_in_turn()
+        finally:
+            self._offering = False
+
+    def _call_in_turn(self) -> None:
+        """Call those that wait, until there is too little for the first of them."""
+        while self._line:
+            first = next(iter(self._line))
+            self._refused = None
+            first()
+            if next(iter(self._line), None) is first:
+                if self._refused is first:
+                    return
+                del self._line[first]
+
+
+class Waiting:
+    """What waits for a connection to one site, first come, first served.
+
+    Content that has to be read from the store needs memory before it can start, and is in a line of its own.  Content
+    that came with its job is there anyway, is small, and passes by.  ``wake`` is called when memory is free again; it
+    has to be the same object each time.
+    """
+
+    def __init__(self, memory: Memory, wake: Callable[[], None]) -> None:
+        self._memory = memory
+        self._wake = wake
+        self._small: deque[Work] = deque()
         self._large: deque[Work] = deque()
+        self._large_first = False
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._small) + len(self._large)
 
     def add(self, work: Work) -> None:
         """It waits behind all others of its kind."""
-        if work.job.content.data is not None:
-            self._ready.append(work)
-        else:
-            self._large.append(work)
-            self._admit()
+        (self._large if work.job.content.data is None else self._small).append(work)
 
     def put_back(self, work: Work) -> None:
         """It was taken and is to be taken again before all others; what it holds stays its own."""
-        self._ready.appendleft(work)
+        self._small.appendleft(work)
 
-    def take(self) -> Work:
-        """The next one; only where there is one."""
-        return self._ready.popleft()
+    def next(self) -> Work | None:
+        """Take the next one that can start; None: none can now."""
+        self._large_first = not self._large_first
+        if self._large and (self._large_first or not self._small) and self._reserve(self._large[0]):
+            return self._large.popleft()
+        return self._small.popleft() if self._small else None
 
     def release(self, work: Work) -> None:
         """It is over, and what it holds is free."""
         work.content = work.copies = work.form = None
         if work.held:
-            self._held -= work.held
-            work.held = 0
-            self._admit()
+            held, work.held = work.held, 0
+            self._memory.give_back(held)
 
     def drain(self) -> Iterator[Work]:
         """All that wait, each released."""
-        while self._ready or self._large:
-            work = self._ready.popleft() if self._ready else self._large.popleft()
+        while self._small or self._large:
+            work = (self._small or self._large).popleft()
             self.release(work)
             yield work
+        self._memory.forget(self._wake)
 
-    def _admit(self) -> None:
-        # The first in line waits until there is room for it, and with it all the others: so none waits for ever.
-        while self._large and (not self._held or self._held + self._large[0].job.content.size <= self._memory):
-            work = self._large.popleft()
-            work.held = work.job.content.size
-            self._held += work.held
-            self._ready.append(work)
+    def _reserve(self, work: Work) -> bool:
+        size = work.job.content.size
+        if not self._memory.take(size, self._wake):
+            return False
+        work.held = size
+        return True

@@ -6,17 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
-from smtpeter.delivery.agent import RelayAgent
-from smtpeter.delivery.connection import ConnectionSettings
 from smtpeter.delivery.retry import RetryPolicy
 from smtpeter.delivery.scheduler import Scheduler
 from smtpeter.interfaces import IPersonalizer
 from smtpeter.model.delivery import RecipientState, Settlement
-from smtpeter.smtp.client_events import ClientProfile
+from tests.fakes.agent import Contents, build_agent
 from tests.fakes.intake import FakeMetrics
 from tests.fakes.jobs import NOW, FakeQueue
 from tests.fakes.receiver import FakeNetwork
@@ -32,13 +29,6 @@ class Notifier:
         self.reports.append(job.submission)
 
 
-class Contents:
-    """Content comes with its job."""
-
-    def read(self, submission: str, content: Any) -> Deferred[bytes]:
-        return succeed(content.data)
-
-
 class DeliveryBench:
     """Wall time goes with the clock, plus ``jump``.  ``receivers`` makes the receiver of each connection."""
 
@@ -49,25 +39,17 @@ class DeliveryBench:
         *,
         schedule: tuple[float, ...] = (60.0, 300.0, 3600.0),
         personalizer: IPersonalizer | None = None,
+        clock: Clock | None = None,
         **options: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.jump = 0.0
         self.queue = FakeQueue()
         self.network = FakeNetwork(receivers)
         self.metrics = FakeMetrics()
         self.notifier = Notifier()
-        self.agent = RelayAgent(
-            connect=lambda: self.network,
-            settings=ConnectionSettings(
-                ClientProfile("gate.example", "relay.example", **(profile or {})),
-                self.clock,
-                tls=lambda: "options",  # type: ignore[arg-type, return-value]
-            ),
-            content=Contents(),  # type: ignore[arg-type]
-            in_thread=maybeDeferred,
-            personalizer=personalizer,
-            **options,
+        self.agent = build_agent(
+            self.network, self.clock, contents=Contents(), profile=profile, personalizer=personalizer, **options
         )
         self.scheduler = Scheduler(
             queue=self.queue,

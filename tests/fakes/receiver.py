@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from inspect import signature
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost, NoProtocol
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -198,18 +199,37 @@ class FakeWire:
 
 
 @implementer(IStreamClientEndpoint)
+class _Endpoint:
+    """One target of a network."""
+
+    def __init__(self, network, target):
+        self._network = network
+        self._target = target
+
+    def connect(self, factory):
+        return self._network.connect(factory, self._target)
+
+
+@implementer(IStreamClientEndpoint)
 class FakeNetwork:
-    """An endpoint.  ``receivers`` makes the receiver of each connection, or raises, or answers None for silence."""
+    """An endpoint.  ``receivers`` makes the receiver of each connection, or raises, or answers None for silence.  Where
+    it has a parameter ``target``, it is told which.  ``targets`` are those that were tried."""
 
     def __init__(self, receivers):
         self._receivers = receivers
         self.wires = []
+        self.targets = []
         self.tried = 0
 
-    def connect(self, factory):
+    def endpoint(self, target, source):
+        return _Endpoint(self, target)
+
+    def connect(self, factory, target=None):
         self.tried += 1
+        self.targets.append(target)
         try:
-            receiver = self._receivers()
+            wants_target = "target" in signature(self._receivers).parameters
+            receiver = self._receivers(target) if wants_target else self._receivers()
         except Exception as error:
             return fail(error)
         if receiver is None:
@@ -217,6 +237,8 @@ class FakeNetwork:
         wire = receiver.wire = FakeWire(receiver)
         self.wires.append(wire)
         protocol = factory.buildProtocol(wire.getPeer())
+        if protocol is None:
+            return fail(NoProtocol())
         wire.connect(protocol)
         return succeed(protocol)
 

@@ -15,9 +15,9 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-TOP = {"tap", "service", "ports", "upkeep", "cli", "demo", "worker", "composer", "assembly"}
+TOP = {"tap", "service", "ports", "upkeep", "cli", "demo", "worker", "composer", "assembly", "outgoing"}
 ADAPTERS = {"auth", "intake", "features", "store", "delivery", "events", "web", "clock", "log", "systemd"}
-PURE = {"smtp", "mime", "delivery.throttle", "delivery.retry"}
+PURE = {"smtp", "mime", "delivery.dnswire", "delivery.mx", "delivery.networks", "delivery.throttle", "delivery.retry"}
 GROUND = {
     "batches", "model", "interfaces", "errors", "settings", "locations", "ownership",
     "quantities", "seals", "version",

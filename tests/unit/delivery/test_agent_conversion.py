@@ -131,6 +131,7 @@ def test_what_is_small_and_needs_nothing_waits_for_no_thread() -> None:
     bench = Bench(in_thread=threads)
     assert kinds(bench.deliver(make_job(data=EIGHT_BIT))[0]) == [DELIVERED]
     bench.start(make_job(data=LONG_LINE), make_job(data=LARGE))
+    bench.advance(0.5, 0.5)  # until another connection is worth it
     assert len(threads.calls) == 2
 
 

@@ -155,7 +155,7 @@ def test_a_message_whose_feature_is_gone_is_held_and_the_connection_goes_on(data
         (HOLD, "4.3.5", "The feature links, which this message needs, is not there")
     }
     assert len(outcomes) == 50 and kinds(others) == [DELIVERED] * 2
-    assert len(bench.network.messages) == 1 and bench.agent.capacity() == 20
+    assert len(bench.network.messages) == 1 and bench.capacity() == 20
 
 
 def test_a_feature_that_fails_for_one_recipient_keeps_the_others_mail_going() -> None:
@@ -185,7 +185,7 @@ def test_a_bug_in_the_thread_ends_its_own_job_only() -> None:
     bench = Personal(in_thread=lambda function: fail(MemoryError()))
     (outcomes,) = bench.deliver(make_personal_job([LARGE, SLOT], 3))
     assert kinds(outcomes) == [OutcomeKind.DEFERRED] * 3
-    assert bench.agent.capacity() == 20
+    assert bench.capacity() == 20
 
 
 # --- conversion ---

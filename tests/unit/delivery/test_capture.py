@@ -7,8 +7,10 @@ from typing import Any
 from zope.interface.verify import verifyObject
 
 from smtpeter.delivery.capture import CaptureAgent
+from smtpeter.delivery.plan import Plan
 from smtpeter.delivery.retry import CAPTURED
 from smtpeter.interfaces import IDeliveryAgent
+from smtpeter.model.delivery import Lane
 from tests.fakes.jobs import make_job
 
 
@@ -19,4 +21,7 @@ def test_everything_is_delivered_at_once() -> None:
     agent.deliver(make_job(2)).addCallback(results.append)
     agent.stop().addCallback(results.append)
     assert results == [{1: CAPTURED, 2: CAPTURED}, None]
-    assert agent.capacity() > 0
+    lanes = [Lane("example.net", 1), Lane("example.org", 0)]
+    assert agent.plan(lanes, 10) == Plan([(lanes[0], 5), (lanes[1], 5)], ())
+    assert list(agent.waiting()) == []
+    assert agent.parts(make_job(2)) == (make_job(2),)

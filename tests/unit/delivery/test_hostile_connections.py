@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 
 from smtpeter.delivery.form import SMALL
 from smtpeter.model.delivery import OutcomeKind, RecipientState
+from smtpeter.model.route import TlsPolicy
 from tests.fakes.agent import Bench, kinds
 from tests.fakes.delivery import DeliveryBench, alarms, logged
 from tests.fakes.hostile import HostileReceiver, Late
@@ -61,7 +62,7 @@ def test_quit_that_hangs_delays_nothing() -> None:
 
     bench = DeliveryBench(connect, connections=1, messages=1)
     bench.queue.add(make_job(), make_job(submission="s2"), make_job(submission="s3"))
-    bench.run(1.0)
+    bench.run(1.0, step=0.05)
     assert bench.states("s1", "s2", "s3") == [DELIVERED] * 3
     bench.run(12.0)
     assert bench.network.open == 0
@@ -80,7 +81,7 @@ def test_extensions_that_change_from_one_connection_to_the_next() -> None:
 
 def test_extensions_that_are_gone_after_starttls() -> None:
     clear = "250-r\r\n250-STARTTLS\r\n250-PIPELINING\r\n250 SIZE"
-    bench = DeliveryBench(lambda: FakeReceiver(ehlo=[clear, PLAIN]), {"starttls": True})
+    bench = DeliveryBench(lambda: FakeReceiver(ehlo=[clear, PLAIN]), {"tls": TlsPolicy.REQUIRE})
     bench.queue.add(make_job(3))
     bench.run(5.0)
     assert bench.states("s1") == [DELIVERED]
@@ -133,13 +134,32 @@ def test_a_receiver_that_trickles_a_large_message_is_cut_in_the_end() -> None:
 @pytest.mark.parametrize("answer", ["421 4.7.0 busy", DROP, b"999\r\n"])
 def test_a_receiver_that_takes_no_mail_is_not_asked_for_every_message(answer: Any) -> None:
     """Connections are opened, and none of them comes to anything: as if they could not be opened."""
-    bench = DeliveryBench(lambda: FakeReceiver(mail=answer))
-    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(200)))
+    well = [False]
+    bench = DeliveryBench(lambda: FakeReceiver(**({} if well[0] else {"mail": answer})))
+    names = [f"s{number}" for number in range(200)]
+    bench.queue.add(*(make_job(submission=name) for name in names))
     with logged() as events:
         bench.run(5.0)
-    assert bench.states(*(f"s{number}" for number in range(200))) == [DUE] * 200
-    assert bench.network.tried <= 40
-    assert [event["pause"] for event in events if event.get("event") == "relay"][:1] == [1.0]
+    assert [event["pause"] for event in events if event.get("event") == "relay"] == [1.0, 2.0, 4.0]
+    assert bench.network.tried <= 25
+    assert_few_know(bench, names, 25)
+    well[0] = True
+    bench.run(120.0)
+    assert bench.states(*names) == [DELIVERED] * 200
+
+
+def assert_few_know(bench: DeliveryBench, names: list[str], most: int) -> None:
+    """What was claimed is put off with the reason; the rest was not touched, and waits for the site."""
+    states = bench.states(*names)
+    assert 0 < states.count(DUE) <= most
+    assert states.count(None) == len(names) - states.count(DUE)
+    assert all(not job.recipients[0].attempts for _, job in bench.queue.waiting if job.submission not in tried(bench))
+    (parking,) = bench.queue.parked.values()
+    assert parking.site == "relay.example:25"
+
+
+def tried(bench: DeliveryBench) -> set[str]:
+    return {job.submission for job in bench.queue.settled}
 
 
 def test_a_receiver_that_closes_as_soon_as_it_is_ready_is_not_asked_in_a_circle() -> None:
@@ -186,10 +206,11 @@ def test_no_connection_at_all(connect: Any, status: str) -> None:
         raise connect
 
     bench = DeliveryBench(make, connections=5)
-    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(100)))
+    names = [f"s{number}" for number in range(100)]
+    bench.queue.add(*(make_job(submission=name) for name in names))
     with logged() as events:
         bench.run(35.0)
-    assert bench.states(*(f"s{number}" for number in range(100))) == [DUE] * 100
+    assert_few_know(bench, names, 10)
     event = bench.settlements(submission="s0")[0].event
     assert event is not None and (event.data["status"], event.data["state"]) == (status, "connect")
     assert bench.network.tried <= 10

@@ -13,6 +13,7 @@ import pytest
 
 from smtpeter.model.delivery import RecipientState
 from smtpeter.model.event import EventKind
+from smtpeter.model.route import TlsPolicy
 from tests.fakes.delivery import DeliveryBench, alarms, logged
 from tests.fakes.hostile import Drip, Endless, HostileReceiver, Late
 from tests.fakes.jobs import CONTENT, NOW, make_job
@@ -28,7 +29,7 @@ KINDS = {
 }
 PLAIN = "250 relay.example"
 TLS_EHLO, AUTH_EHLO = "250-r\r\n250 STARTTLS", "250-r\r\n250 AUTH PLAIN"
-TLS = {"starttls": True}
+TLS = {"tls": TlsPolicy.REQUIRE}
 AUTH = {"username": "user", "password": "correct horse"}
 NOTHING: dict[str, Any] = {}
 LARGE = (b"x" * 998 + b"\r\n") * 500
@@ -70,7 +71,7 @@ def hangs() -> Iterator[Row]:
             script = {"ehlo": PLAIN, name: Drip(30.0, octets)}
             yield Row(f"octet by octet at {name}", script, stage=stage, at=seconds, in_doubt=name == "end")
     yield Row("hang at STARTTLS", {"ehlo": TLS_EHLO, "starttls": None}, stage="starttls", at=300, profile=TLS)
-    yield Row("hang in the handshake", {"ehlo": [TLS_EHLO, None]}, stage="hello", at=300, profile=TLS)
+    yield Row("hang in the handshake", {"ehlo": [TLS_EHLO, None]}, stage="tls", at=300, profile=TLS)
     yield Row("hang at AUTH", {"ehlo": AUTH_EHLO, "auth": None}, stage="auth", at=300, profile=AUTH)
     login = {"ehlo": "250-r\r\n250 AUTH LOGIN", "auth": "334 a"}
     yield Row("hang at the name", {**login, "response": None}, stage="auth", at=300, profile=AUTH)
@@ -208,7 +209,7 @@ def id_of(row: Row) -> str:
 @pytest.mark.parametrize("row", ROWS, ids=id_of)
 def test_what_a_receiver_does(row: Row) -> None:
     receivers: list[FakeReceiver] = []
-    good = {"ehlo": [TLS_EHLO, EHLO]} if "starttls" in row.profile else {"ehlo": AUTH_EHLO} if row.profile else {}
+    good = {"ehlo": [TLS_EHLO, EHLO]} if "tls" in row.profile else {"ehlo": AUTH_EHLO} if row.profile else {}
 
     def connect() -> FakeReceiver:
         receivers.append(HostileReceiver(bench.clock, **row.script) if not receivers else FakeReceiver(**good))

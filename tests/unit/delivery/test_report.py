@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 
 from smtpeter.delivery.report import AT_ONCE, DeliveryReport
-from smtpeter.model.delivery import LeasedRecipient, Outcome, OutcomeKind
+from smtpeter.model.delivery import FailureKind, LeasedRecipient, Outcome, OutcomeKind
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED, 250, "2.0.0", "Ok", remote_mta="relay.example", stage="end")
 
@@ -25,7 +25,7 @@ class Counted:
         self.outcomes = []
 
     def count(self, name, value=1, **labels):
-        self.outcomes.append((name, labels["outcome"]))
+        self.outcomes.append((name, *labels.values()))
 
 
 def recipient(number):
@@ -74,3 +74,20 @@ def test_what_is_held_is_an_error():
         report.add(recipient(1), Outcome(OutcomeKind.HOLD, 535, "5.7.8", "no"), 0.5)
         clock.turn()
     assert events[0]["log_level"] is LogLevel.error
+
+
+def test_failures_are_counted_by_whose_trouble_they_are_and_where_no_way_was_found():
+    metrics = Counted()
+    report = DeliveryReport(Turns(), metrics)
+    refused = Outcome(OutcomeKind.FAILED, 550, stage="rcpt", failure=FailureKind.RECIPIENT_HARD)
+    lost = Outcome(OutcomeKind.DEFERRED, stage="route", failure=FailureKind.NETWORK)
+    for outcome in (refused, lost, DELIVERED):
+        report.add(recipient(1), outcome, 0.5)
+    assert metrics.outcomes == [
+        ("deliveries", "failed"),
+        ("delivery_failures", "recipient_hard"),
+        ("deliveries", "deferred"),
+        ("delivery_failures", "network"),
+        ("route_failures", "deferred"),
+        ("deliveries", "delivered"),
+    ]

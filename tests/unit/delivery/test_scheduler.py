@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 
+from smtpeter.delivery.plan import Parked, Plan, divide
 from smtpeter.delivery.retry import RetryPolicy
-from smtpeter.delivery.scheduler import Scheduler
+from smtpeter.delivery.scheduler import AT_ONCE, GAP, Scheduler
 from smtpeter.errors import StorageUnavailable, StoreDamaged
 from smtpeter.interfaces import IDeliveryAgent
-from smtpeter.model.delivery import Job, Outcome, OutcomeKind, RecipientState
+from smtpeter.model.delivery import Job, Lane, Outcome, OutcomeKind, RecipientState
 from smtpeter.model.event import EventKind
+from tests.fakes.clock import TurnClock
 from tests.fakes.intake import FakeMetrics
 from tests.fakes.jobs import NOW, FakeQueue, make_job, make_recipient
 
@@ -35,6 +36,10 @@ class FakeAgent:
         self.jobs: list[Job] = []
         self.open: list[tuple[Job, Deferred[Mapping[int, Outcome]]]] = []
         self.most = 0
+        self.parks = 0.0
+        self.over: list[Lane] = []
+        self.cannot: list[tuple[Sequence[Lane], Outcome]] = []
+        self.tell: Callable[[], None] = lambda: None
         self.stopping = False
         self.stopped: Deferred[None] = Deferred()
 
@@ -52,9 +57,24 @@ class FakeAgent:
         if self.stopping and not self.open:
             self.stopped.callback(None)
         deferred.callback({recipient.number: outcome for recipient in job.recipients})
+        self.tell()
 
-    def capacity(self) -> int:
-        return 0 if self.stopping else max(0, self.places - len(self.open))
+    def plan(self, lanes: Sequence[Lane], limit: int, crowded: bool = False) -> Plan:
+        room = 0 if self.stopping else max(0, self.places - len(self.open))
+        parked = [Parked("", lanes, self.parks)] if self.parks and lanes else []
+        return Plan(divide(lanes, min(room, limit)), parked)
+
+    def exhausted(self, lanes: Collection[Lane]) -> None:
+        self.over += lanes
+
+    def waiting(self) -> Sequence[tuple[Sequence[Lane], Outcome]]:
+        return self.cannot
+
+    def parts(self, job: Job) -> Sequence[Job]:
+        return (job,)
+
+    def on_room(self, call: Callable[[], None]) -> None:
+        self.tell = call
 
     def stop(self) -> Deferred[None]:
         self.stopping = True
@@ -77,7 +97,7 @@ class Bench:
     """A scheduler with its surroundings; wall time goes with the clock, plus ``jump``."""
 
     def __init__(self, **options: Any) -> None:
-        self.clock = Clock()
+        self.clock = TurnClock()
         self.jump = 0.0
         self.queue = FakeQueue()
         self.agent = FakeAgent()
@@ -126,7 +146,7 @@ def test_what_is_due_is_delivered_and_settled() -> None:
     bench.start()
     assert bench.states("s1", "s2") == [RecipientState.DELIVERED] * 2
     assert bench.queue.settle_calls == 1
-    assert bench.queue.claims == [400]
+    assert bench.queue.claims == [10]
     assert bench.metrics.counts[("deliveries", "delivered")] == 3
 
 
@@ -141,10 +161,10 @@ def test_mail_that_comes_in_wakes_it() -> None:
 def test_waking_while_it_claims_is_not_lost() -> None:
     bench = Bench(poll=1000.0).start()
     answer: Deferred[Any] = Deferred()
-    bench.queue.due_domains = lambda now, limit: answer  # type: ignore[method-assign]
+    bench.queue.due_lanes = lambda now, limit: answer  # type: ignore[method-assign]
     bench.scheduler.wake({"example.net"})
     bench.run(0.1)
-    del bench.queue.due_domains
+    del bench.queue.due_lanes  # type: ignore[method-assign]
     bench.queue.add(make_job())
     bench.scheduler.wake({"example.net"})
     answer.callback(([], None))
@@ -188,18 +208,67 @@ def test_what_was_deferred_comes_again() -> None:
 
 
 def test_the_agent_never_has_more_than_it_has_places() -> None:
-    bench = Bench(in_flight=40)
+    bench = Bench()
     bench.agent.outcome = None
     bench.queue.add(*(make_job(submission=f"s{number}") for number in range(100)))
     bench.start()
     assert len(bench.agent.open) == bench.agent.most == 10
-    assert sum(bench.queue.claims) == 40
+    assert bench.queue.claims == [10]
     while bench.agent.open:
-        bench.agent.finish()
-        bench.run(0.02)
+        for _ in range(len(bench.agent.open)):
+            bench.agent.finish()
+        bench.run(0.05)
     assert bench.agent.most == 10
     assert len(bench.queue.settled) == 100
-    assert len(bench.queue.claims) < 10
+    assert len(bench.queue.claims) == 10
+
+
+def test_no_more_is_under_way_than_may_be_however_many_places_there_are() -> None:
+    bench = Bench(in_flight=40)
+    bench.agent.outcome, bench.agent.places = None, 1000
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(100)))
+    bench.start()
+    assert bench.queue.claims == [40]
+    while bench.agent.open:
+        bench.agent.finish()
+        bench.run(0.05)
+    assert bench.agent.most == 40
+    assert len(bench.queue.settled) == 100
+    assert len(bench.queue.claims) < 20
+
+
+def begin(bench: Bench) -> None:
+    """Start it, and see it claim and start what it does in one turn."""
+    bench.scheduler.startService()
+    bench.clock.advance(GAP)
+
+
+def test_what_was_claimed_is_handed_over_in_turns() -> None:
+    bench = Bench()
+    bench.agent.outcome, bench.agent.places = None, 1000
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(2 * AT_ONCE + 1)))
+    begin(bench)
+    assert len(bench.agent.jobs) == AT_ONCE
+    for _ in range(AT_ONCE):  # what ends meanwhile makes the turns no longer
+        bench.agent.finish()
+    assert len(bench.agent.jobs) == AT_ONCE
+    bench.clock.advance(0)
+    assert len(bench.agent.jobs) == 2 * AT_ONCE
+    bench.clock.advance(0)
+    assert len(bench.agent.jobs) == 2 * AT_ONCE + 1
+
+
+def test_nothing_is_claimed_while_the_agent_does_not_know_of_all_that_was() -> None:
+    """It would take its room for free."""
+    bench = Bench()
+    bench.agent.outcome, bench.agent.places = None, 2 * AT_ONCE
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(10 * AT_ONCE)))
+    begin(bench)
+    bench.scheduler.wake(())
+    bench.clock.advance(0)
+    bench.run(0.1)
+    assert bench.queue.claims == [2 * AT_ONCE]
+    assert bench.agent.most == 2 * AT_ONCE
 
 
 def test_ends_are_settled_together_and_one_settle_at_a_time() -> None:
@@ -283,7 +352,18 @@ def test_nothing_is_claimed_for_an_agent_without_places() -> None:
     bench.start().run(3)
     assert not bench.queue.claims
     bench.agent.places = 1
-    bench.run(1.1)
+    bench.agent.tell()
+    bench.run(0.1)
+    assert bench.states("s1") == [RecipientState.DELIVERED]
+
+
+def test_an_agent_that_does_not_tell_of_its_room_is_asked_all_the_same() -> None:
+    bench = Bench(poll=5.0)
+    bench.agent.places = 0
+    bench.queue.add(make_job())
+    bench.start()
+    bench.agent.places = 1
+    bench.run(5.1)
     assert bench.states("s1") == [RecipientState.DELIVERED]
 
 
@@ -308,7 +388,228 @@ def test_an_agent_in_trouble_tells_everything_that_was_claimed_why() -> None:
     while bench.agent.open:
         bench.agent.finish(DEFERRED)
     bench.run(0.1)
-    assert len(bench.queue.settled) == 50
+    assert len(bench.queue.settled) == 10
+    # All others are as they were, until there is room.
+    assert sum(bench.queue.claims) == 10
+    assert [job.recipients[0].attempts for _, job in bench.queue.waiting].count(0) == 40
+    bench.agent.places, bench.agent.outcome = 10, DELIVERED
+    bench.agent.tell()
+    bench.run(1.0)
+    assert bench.states(*(f"s{number}" for number in range(10, 50))) == [RecipientState.DELIVERED] * 40
+
+
+# --- what is left alone, and what ends there ---
+
+LANE, OTHER = Lane("example.net", 7), Lane("example.org", 7)
+DEAD = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "No connection to mx.example: refused")
+
+
+def elsewhere(**changes: Any) -> Job:
+    return make_job(recipients=(make_recipient(address="r@example.org"),), **changes)
+
+
+def test_lanes_that_are_to_be_left_alone_are_not_told_before_their_time() -> None:
+    bench = Bench(poll=5.0)
+    bench.agent.places, bench.agent.parks = 0, 20.0
+    bench.queue.add(make_job())
+    bench.start()
+    assert bench.queue.parked == {LANE: ("", pytest.approx(NOW + 20.0, abs=0.1))}
+    bench.agent.places, bench.agent.parks = 10, 0.0
+    bench.run(19.0)
+    assert not bench.queue.claims
+    bench.run(6.1)
+    assert bench.states("s1") == [RecipientState.DELIVERED]
+
+
+def test_the_agent_is_told_of_lanes_of_which_there_was_less_than_it_could_take() -> None:
+    bench = Bench()
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(3)), elsewhere(submission="s4"))
+    bench.start()
+    assert bench.queue.claims == [10]
+    assert bench.agent.over == [LANE, OTHER]
+
+
+def test_an_agent_that_has_room_again_is_asked_at_once() -> None:
+    bench = Bench(poll=1000.0)
+    bench.agent.places = 0
+    bench.queue.add(make_job())
+    bench.start()
+    bench.agent.places = 1
+    bench.agent.tell()
+    bench.run(0.1)
+    assert bench.states("s1") == [RecipientState.DELIVERED]
+
+
+def with_parked(bench: Bench, *parked: Parked) -> None:
+    """The agent wants this once."""
+    plan, once = bench.agent.plan, list(parked)
+
+    def planned(*arguments: Any) -> Plan:
+        wanted, once[:] = tuple(once), []
+        return plan(*arguments)._replace(parked=wanted)
+
+    bench.agent.plan = planned  # type: ignore[method-assign]
+
+
+def test_what_is_not_to_be_left_alone_any_more_is_told_at_once() -> None:
+    bench = Bench(poll=1000.0)
+    bench.queue.add(make_job())
+    bench.queue.park([LANE], "site", NOW + 3600.0)
+    with_parked(bench, Parked("site", [LANE], 0.0))
+    bench.start()
+    assert bench.states("s1") == [RecipientState.DELIVERED]
+
+
+def test_what_cannot_be_written_of_it_now_is_written_later(log: Any) -> None:
+    bench = Bench(poll=5.0)
+    bench.queue.add(make_job())
+    bench.queue.park([LANE], "site", NOW + 3600.0)
+    park, bench.queue.park = bench.queue.park, lambda *arguments: fail(StorageUnavailable("disk"))  # type: ignore
+    with_parked(bench, Parked("site", [LANE], 0.0))
+    bench.start().run(2.0)
+    assert bench.states("s1") == [None]
+    bench.queue.park = park  # type: ignore[method-assign]
+    bench.run(5.1)
+    assert bench.states("s1") == [RecipientState.DELIVERED]
+    assert len(log("storage")) >= 1
+
+
+def test_trouble_with_what_is_to_be_left_alone_holds_up_no_mail() -> None:
+    bench = Bench()
+    bench.agent.parks = 20.0
+    bench.queue.park = lambda *arguments: fail(StorageUnavailable("disk"))  # type: ignore[method-assign]
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(30)))
+    bench.start()
+    assert bench.states(*(f"s{number}" for number in range(30))) == [RecipientState.DELIVERED] * 30
+
+
+def test_lanes_behind_those_that_are_told_first_do_not_wait_for_the_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpeter.delivery.scheduler.LANES", 2)
+    bench = Bench(poll=1000.0)
+    dead = [
+        make_job(submission=f"dead{n}", recipients=[make_recipient(address=f"r@dead{n}.example")]) for n in range(9)
+    ]
+    bench.queue.add(*dead, due=NOW - 60)
+    bench.queue.add(make_job())
+
+    def plan(lanes: Sequence[Lane], limit: int, crowded: bool = False) -> Plan:
+        well = [lane for lane in lanes if lane == LANE]
+        return Plan(divide(well, limit), [Parked("dead", [lane for lane in lanes if lane != LANE], 3600.0)])
+
+    bench.agent.plan = plan  # type: ignore[method-assign]
+    bench.start()
+    assert bench.states("s1") == [RecipientState.DELIVERED]
+
+
+def test_crowded_lanes_that_cannot_be_put_out_of_the_way_are_not_asked_for_in_a_circle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("smtpeter.delivery.scheduler.LANES", 1)
+    bench = Bench()
+    bench.agent.places, bench.agent.parks = 0, 20.0
+    bench.queue.park = lambda *arguments: fail(StorageUnavailable("disk"))  # type: ignore[method-assign]
+    bench.queue.add(make_job(), elsewhere(submission="s2"))
+    asked = count_looks(bench)
+    bench.start().run(10.0)
+    assert len(asked) < 20
+
+
+def count_looks(bench: Bench) -> list[float]:
+    looks: list[float] = []
+    due_lanes = bench.queue.due_lanes
+
+    def counted(*arguments: Any) -> Any:
+        looks.append(bench.clock.seconds())
+        return due_lanes(*arguments)
+
+    bench.queue.due_lanes = counted  # type: ignore[method-assign]
+    return looks
+
+
+def test_a_lane_that_is_due_and_gives_nothing_is_not_asked_for_in_a_circle() -> None:
+    """Its rows are damaged, say.  Neither is the agent told that nothing is there, which would begin it all again."""
+    bench = Bench(poll=5.0)
+    bench.queue.add(make_job())
+    bench.queue.claim_due = lambda *arguments: succeed([])  # type: ignore[method-assign]
+    asked = count_looks(bench)
+    bench.start().run(20.0)
+    assert len(asked) <= 6
+    assert not bench.agent.over
+
+
+def test_a_job_that_the_agent_cannot_divide_is_attempted_as_a_whole() -> None:
+    bench = Bench()
+
+    def parts(job: Job) -> Any:
+        raise ValueError("a bug")
+
+    bench.agent.parts = parts  # type: ignore[method-assign]
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(30)))
+    bench.start()
+    assert bench.states(*(f"s{number}" for number in range(30))) == [RecipientState.DELIVERED] * 30
+    assert bench.scheduler._claimed == 0
+
+
+def test_parts_of_a_job_end_on_their_own() -> None:
+    bench = Bench()
+    bench.agent.outcome = None
+    bench.agent.parts = lambda job: [job._replace(recipients=(each,)) for each in job.recipients]  # type: ignore
+    bench.queue.add(make_job(2))
+    bench.start()
+    bench.agent.finish()
+    bench.run(0.1)
+    assert [bench.queue.outcome("s1", number) is None for number in (1, 2)] == [False, True]
+    bench.agent.finish(DEFERRED)
+    bench.run(0.1)
+    assert bench.states("s1") == [RecipientState.DELIVERED]
+    second = bench.queue.outcome("s1", 2)
+    assert second is not None and second.state is RecipientState.DUE
+
+
+def test_what_waits_for_a_dead_site_ends_in_its_time_with_the_reason() -> None:
+    bench = Bench()
+    bench.agent.places = 0
+    bench.agent.cannot = [([LANE], DEAD)]
+    bench.queue.add(make_job(expires=NOW + 30), make_job(submission="s2", expires=NOW + 90000))
+    bench.start().run(100.0)
+    assert not bench.agent.jobs
+    assert bench.states("s1", "s2") == [RecipientState.EXPIRED, None]
+    assert bench.notifier.reports == [("s1", [1])]
+    settlement = bench.queue.outcome("s1")
+    assert settlement is not None and settlement.event is not None
+    assert "refused" in settlement.event.data["description"]
+    assert settlement.attempts == 0
+
+
+def test_the_sender_of_what_waits_for_a_dead_site_is_told_of_the_delay_once() -> None:
+    bench = Bench()
+    bench.agent.places = 0
+    bench.agent.cannot = [([LANE], DEAD)]
+    bench.queue.add(make_job(recipients=[make_recipient(notify="DELAY")], time=NOW - 5 * 3600.0, expires=NOW + 90000))
+    bench.start().run(200.0)
+    assert bench.notifier.reports == [("s1", [1])]
+    ((_, job),) = bench.queue.waiting
+    assert (job.recipients[0].delay_told, job.recipients[0].attempts) == (True, 0)
+
+
+def test_what_waits_in_vain_is_looked_for_again_after_trouble_and_never_twice_at_a_time() -> None:
+    bench = Bench()
+    bench.agent.places = 0
+    bench.agent.cannot = [([LANE], DEAD)]
+    claim, asked = bench.queue.claim_overdue, []
+
+    def slow(*arguments: Any) -> Deferred[Any]:
+        asked.append(Deferred())
+        return asked[-1]
+
+    bench.queue.claim_overdue = slow  # type: ignore[method-assign]
+    bench.queue.add(make_job(expires=NOW + 1))
+    bench.start().run(200.0)
+    assert len(asked) == 1
+    bench.queue.claim_overdue = claim  # type: ignore[method-assign]
+    asked[0].errback(StorageUnavailable("disk"))
+    bench.run(80.0)
+    assert bench.states("s1") == [RecipientState.EXPIRED]
 
 
 # --- pause ---
@@ -328,9 +629,9 @@ def test_a_paused_queue_is_left_alone_and_resumed() -> None:
 
 def test_a_pause_gives_back_what_has_not_started() -> None:
     bench = Bench()
-    bench.agent.outcome = None
-    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(15)))
-    bench.start()
+    bench.agent.outcome, bench.agent.places = None, 1000
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(AT_ONCE + 5)))
+    begin(bench)
     bench.queue.is_paused = True
     bench.scheduler.generation_changed()
     bench.run(0.1)
@@ -338,7 +639,7 @@ def test_a_pause_gives_back_what_has_not_started() -> None:
     while bench.agent.open:
         bench.agent.finish()
     bench.run(1)
-    assert len(bench.agent.jobs) == len(bench.queue.settled) == 10
+    assert len(bench.agent.jobs) == len(bench.queue.settled) == AT_ONCE
 
 
 # --- storage trouble ---
@@ -390,19 +691,18 @@ def test_a_report_that_cannot_be_kept_holds_up_no_other_outcome() -> None:
 
 def test_what_cannot_be_released_now_is_given_back_later() -> None:
     bench = Bench()
-    bench.agent.outcome = None
-    bench.agent.places = 1
-    bench.queue.add(make_job(), make_job(submission="s2"))
-    bench.start()
+    bench.agent.outcome, bench.agent.places = None, 1000
+    others = [make_job(submission=f"s{number}") for number in range(AT_ONCE)]
+    bench.queue.add(*others, make_job(submission="last"))
+    begin(bench)
     bench.queue.is_paused = True
     bench.scheduler.generation_changed()
-    assert bench.queue.released == ["s2"]
+    assert bench.queue.released == ["last"]
 
     bench = Bench()
-    bench.agent.outcome = None
-    bench.agent.places = 1
-    bench.queue.add(make_job(), make_job(submission="s2", recipients=[make_recipient(attempts=2)]))
-    bench.start()
+    bench.agent.outcome, bench.agent.places = None, 1000
+    bench.queue.add(*others, make_job(submission="last", recipients=[make_recipient(attempts=2)]))
+    begin(bench)
     bench.queue.is_paused = True
     paused = bench.queue.paused
     bench.queue.paused = lambda: succeed(True)  # type: ignore[method-assign]
@@ -411,17 +711,17 @@ def test_what_cannot_be_released_now_is_given_back_later() -> None:
     bench.queue.paused = paused  # type: ignore[method-assign]
     bench.queue.trouble = None
     bench.run(5)
-    assert [job.submission for _, job in bench.queue.waiting] == ["s2"]
+    assert [job.submission for _, job in bench.queue.waiting] == ["last"]
     assert bench.queue.waiting[0][1].recipients[0].attempts == 2
 
 
 def test_a_lease_that_nobody_has_ends() -> None:
     bench = Bench(lease=900.0)
     bench.agent.outcome = None
-    bench.agent.places = 1
+    bench.agent.places = 2
     bench.queue.add(make_job(), make_job(submission="s2"))
     bench.start()
-    assert [job.submission for job in bench.agent.jobs] == ["s1"]
+    bench.agent.places = 3
     bench.queue.forget(make_job(submission="s3"), lease_until=NOW + 20)
     leases = {submission: job.lease for submission, job in bench.queue.leased.items()}
     bench.run(40)
@@ -568,18 +868,18 @@ def stop(bench: Bench) -> list[None]:
 
 def test_stopping_settles_what_is_under_way_and_gives_back_the_rest() -> None:
     bench = Bench()
-    bench.agent.outcome = None
-    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(12)))
-    bench.start()
+    bench.agent.outcome, bench.agent.places = None, 1000
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(AT_ONCE + 2)))
+    begin(bench)
     stopped = stop(bench)
-    assert sorted(bench.queue.released) == ["s10", "s11"]
+    assert sorted(bench.queue.released) == [f"s{AT_ONCE}", f"s{AT_ONCE + 1}"]
     bench.run(1)
     assert not stopped
     while bench.agent.open:
         bench.agent.finish()
     bench.run(0.1)
     assert stopped == [None]
-    assert len(bench.queue.settled) == 10
+    assert len(bench.queue.settled) == AT_ONCE
     assert not bench.queue.leased
     assert not bench.clock.getDelayedCalls()
 
