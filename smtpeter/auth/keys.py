@@ -23,8 +23,8 @@ _KEY_ID = re.compile(r"[a-z0-9]{1,8}", re.ASCII)
 
 _TEMPLATE = """\
 # The keys of this mail server: whoever reads them can forge its links and return addresses.  Keep a copy in a safe
-# place; without it every login and token is void.  To change keys, add one below the others and make it the current
-# one; keep the old ones, and never the first one from its place: it is what the store knows this file by.
+# place; without it every login and token is void, and every DKIM key is lost.  To change keys, add one below the others
+# and make it the current one; keep the old ones, and the first one in its place: the store knows this file by it.
 current = "{id}"
 
 [keys]

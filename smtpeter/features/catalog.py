@@ -25,6 +25,8 @@ from smtpeter.interfaces import (
     IPersonalizingFeature,
     IPreparingFeature,
     IResourceFeature,
+    ISigningFeature,
+    ITransportFeature,
 )
 from smtpeter.model.feature import CORE_OPTIONS, Options
 from smtpeter.settings import Features, Settings
@@ -73,6 +75,8 @@ class Catalog:
         self._preparing = _Wanting(self._able(IPreparingFeature))
         self._checking = _Wanting(self._able(ICheckingFeature))
         self._enveloping = _Wanting(self._able(IEnvelopeFeature))
+        self._signing = _Wanting(self._able(ISigningFeature))
+        self._securing = _Wanting(self._able(ITransportFeature))
         self._personalizing: Mapping[str, IPersonalizingFeature] = dict(self._able(IPersonalizingFeature))
 
     def canonical(self, name: str) -> str | None:
@@ -109,6 +113,14 @@ class Catalog:
     def enveloping(self, options: Options) -> tuple[tuple[str, IEnvelopeFeature], ...]:
         """See :meth:`smtpeter.interfaces.IFeatureCatalog.enveloping`."""
         return self._enveloping.of(options)
+
+    def signing(self, options: Options) -> tuple[tuple[str, ISigningFeature], ...]:
+        """See :meth:`smtpeter.interfaces.IFeatureCatalog.signing`."""
+        return self._signing.of(options)
+
+    def securing(self, options: Options) -> tuple[tuple[str, ITransportFeature], ...]:
+        """See :meth:`smtpeter.interfaces.IFeatureCatalog.securing`."""
+        return self._securing.of(options)
 
     def personalizing(self, name: str) -> IPersonalizingFeature | None:
         """See :meth:`smtpeter.interfaces.IFeatureCatalog.personalizing`."""

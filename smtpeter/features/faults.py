@@ -20,6 +20,7 @@ from smtpeter.interfaces import (
     IPersonalizingFeature,
     IPreparingFeature,
     IResourceFeature,
+    ISigningFeature,
 )
 from smtpeter.model.feature import FailurePolicy, Option, OptionKind
 from smtpeter.settings import Features
@@ -31,6 +32,7 @@ _ABILITIES = (
     IPersonalizingFeature,
     IEnvelopeFeature,
     IResourceFeature,
+    ISigningFeature,
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _KEYS = frozenset(key.name for key in fields(Features) if key.metadata)

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from smtpeter.features.personal import Filling
-from smtpeter.interfaces import IContentStore, IEventJournal, IFeatureCatalog, IQueueStore, ISentMessages
+from smtpeter.interfaces import IContentStore, IEventJournal, IFeatureCatalog, IQueueStore, ISentMessages, ISigner
 from smtpeter.mime.convert import convert
 from smtpeter.model.feature import Addressee
 from smtpeter.model.submission import Submission
@@ -17,7 +17,8 @@ from smtpeter.model.submission import Submission
 
 @implementer(ISentMessages)
 class SentMessages:
-    """Fills and converts as delivery does: the same octets always give the same octets.
+    """Fills, converts and signs as delivery does: the same octets always give the same octets.  Only where the keys of
+    a domain are others by now, its signatures are too.
 
     ``catalog`` is only asked for where a message needs it; ``in_thread`` calls what may take long for the reactor.
     """
@@ -29,12 +30,14 @@ class SentMessages:
         journal: IEventJournal,
         catalog: Callable[[], IFeatureCatalog],
         in_thread: Callable[[Callable[[], bytes]], Deferred[bytes]],
+        signer: ISigner | None = None,
     ) -> None:
         self._queue = queue
         self._content = content
         self._journal = journal
         self._catalog = catalog
         self._in_thread = in_thread
+        self._signer = signer
 
     def octets(self, submission: Submission, number: int | None) -> Deferred[bytes]:
         """See the interface."""
@@ -43,6 +46,7 @@ class SentMessages:
     async def _octets(self, submission: Submission, number: int | None) -> bytes:
         prepared = await self._queue.prepared(submission.id)
         kept, slots = prepared or (submission.content, ())
+        is_ready = prepared is not None or not submission.prepare
         content = await self._content.read(submission.id, kept)
         eight_bit = True
         if number is not None:
@@ -57,6 +61,13 @@ class SentMessages:
                 address = submission.envelope.recipients[number - 1].address
                 addressee = Addressee(submission.id, number, address, submission.account)
                 filled = Filling(catalog, submission.id, slots, content).fill(addressee)
-            return convert(filled, eight_bit=eight_bit)
+            converted = convert(filled, eight_bit=eight_bit)
+            return self._signed(submission, converted) if is_ready and number is not None else converted
 
         return await self._in_thread(make)  # what is small may have many parts, and not be done at once
+
+    def _signed(self, submission: Submission, octets: bytes) -> bytes:
+        account, options = submission.account, dict(submission.options)
+        if self._signer is None or not self._signer.wants(account, options):
+            return octets
+        return self._signer.sign(submission.id, account, options, octets) + octets

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from zope.interface import implementer
 
-from smtpeter.interfaces import IFeatureServices
+from smtpeter.interfaces import IFeatureServices, ISenderDomains
+from smtpeter.model.domain import SigningKey
 from smtpeter.model.event import EventKind
 from smtpeter.model.feature import WebRequest
 from smtpeter.seals import LinkSeal
@@ -85,7 +86,8 @@ def _not_served(*arguments: Any) -> Any:
 
 @implementer(IFeatureServices)
 class FeatureServices:
-    """One feature's.  ``record`` and ``is_blocked`` are given only where requests are served."""
+    """One feature's.  ``record`` and ``is_blocked`` are given only where requests are served, ``domains`` only where
+    mail is delivered."""
 
     def __init__(
         self,
@@ -93,6 +95,7 @@ class FeatureServices:
         keys: FeatureKeys,
         record: Record = _not_served,
         is_blocked: IsBlocked = _not_served,
+        domains: ISenderDomains | None = None,
     ) -> None:
         self.hostname = surroundings.hostname
         self.tracking_url = surroundings.tracking_url
@@ -101,6 +104,7 @@ class FeatureServices:
         self._keys = keys
         self._record = record
         self._is_blocked = is_blocked
+        self._domains = domains
         self._link_keys: dict[str, bytes] = {}
 
     def key(self, purpose: str, key_id: str | None = None) -> bytes:
@@ -121,6 +125,20 @@ class FeatureServices:
         """See :meth:`smtpeter.interfaces.IFeatureServices.is_blocked`."""
         return self._is_blocked(account, submission, domain)
 
+    def signing_keys(self, account: int | None, domain: str) -> Sequence[SigningKey]:
+        """See :meth:`smtpeter.interfaces.IFeatureServices.signing_keys`."""
+        return self._sender_domains.keys(account, domain)
+
+    def has_signing_keys(self, account: int | None) -> bool:
+        """See :meth:`smtpeter.interfaces.IFeatureServices.has_signing_keys`."""
+        return self._sender_domains.has_keys(account)
+
+    @property
+    def _sender_domains(self) -> ISenderDomains:
+        if self._domains is None:
+            raise RuntimeError("this is possible only where mail is delivered")
+        return self._domains
+
     def _link_key(self, key_id: str) -> bytes:
         key = self._link_keys.get(key_id)
         if key is None:
@@ -129,8 +147,12 @@ class FeatureServices:
 
 
 def services_of(
-    settings: Settings, source: KeySource, record: Record = _not_served, is_blocked: IsBlocked = _not_served
+    settings: Settings,
+    source: KeySource,
+    record: Record = _not_served,
+    is_blocked: IsBlocked = _not_served,
+    domains: ISenderDomains | None = None,
 ) -> Callable[[str], FeatureServices]:
     """What makes the services of a feature by its name, where the master keys are at hand."""
     around = Surroundings.of(settings)
-    return lambda name: FeatureServices(around, keys_of(source, name), record, is_blocked)
+    return lambda name: FeatureServices(around, keys_of(source, name), record, is_blocked, domains)

@@ -8,10 +8,11 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 
 from smtpeter.errors import Refusal
+from smtpeter.intake.author import refuse_foreign_author
 from smtpeter.intake.features import NO_OPTIONS, FeatureIntake
 from smtpeter.intake.heading import HeaderRoom, Heading
 from smtpeter.intake.options import NOTHING_ASKED, Asked, read_asked
-from smtpeter.interfaces import IContentSpool, ISubmitter
+from smtpeter.interfaces import IContentSpool, ISenderDomains, ISubmitter
 from smtpeter.mime.header import Header, count_fields, read_header
 from smtpeter.mime.trace import Origin, trace_fields
 from smtpeter.mime.words import decode_field
@@ -27,13 +28,15 @@ LINES = 10_000
 
 
 class MessagePolicy(NamedTuple):
-    """What holds for every message: our name, limits, how long delivery is tried (seconds), and the features."""
+    """What holds for every message: our name, limits, how long delivery is tried (seconds), the features, and who owns
+    which domain, where a message has to be from one of its account's."""
 
     hostname: str
     header_size: int
     received_fields: int
     expire: float
     features: FeatureIntake | None = None
+    sender_domains: ISenderDomains | None = None
 
 
 class IncomingMessage:
@@ -165,6 +168,8 @@ class IncomingMessage:
         header = read_header(block)
         if header.received > self._policy.received_fields:
             raise Refusal(554, "5.4.6", "Too many hops: the message seems to go in a circle")
+        if self._policy.sender_domains is not None:
+            refuse_foreign_author(header.block, self._submitter.account.number, self._policy.sender_domains)
         defaults = self._submitter.options
         if header.controls or self._request or defaults:
             features = self._policy.features

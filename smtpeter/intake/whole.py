@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from smtpeter.errors import Refusal
+from smtpeter.intake.author import header_of, refuse_foreign_author
 from smtpeter.intake.canonical import CanonicalOctets
 from smtpeter.intake.features import NO_OPTIONS
 from smtpeter.intake.gate import Gate
@@ -136,15 +137,20 @@ class WholeIntake:
         options, prepare = self._choose_again(repeated, submitter)
         await self._again_in_memory.acquire()
         try:
-            spool, content = await self._copied(submission)
+            spool, content = await self._copied(submission, submitter)
         finally:
             self._again_in_memory.release()
         repeated = repeated._replace(content=content, options=tuple(sorted(options.items())), prepare=prepare)
         return await self._submit(repeated, spool.abort)
 
-    async def _copied(self, submission: Submission) -> tuple[IContentSpool, Content]:
-        """The octets of a submission, once more."""
+    async def _copied(self, submission: Submission, submitter: ISubmitter) -> tuple[IContentSpool, Content]:
+        """The octets of a submission, once more.
+
+        :raises Refusal: where they are not from this submitter, by now.
+        """
         octets = await self._content.read(submission.id, submission.content)
+        if self._policy.sender_domains is not None:
+            refuse_foreign_author(header_of(octets), submitter.account.number, self._policy.sender_domains)
         spool = self._content.spool()
         try:
             await self._pour([octets], spool.write)

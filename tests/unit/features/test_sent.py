@@ -46,8 +46,18 @@ class Store:
         )
 
 
-def sent(store: Store, in_thread: Any = execute, **features: Any) -> SentMessages:
-    return SentMessages(store, store, store, lambda: FakeCatalog(**features), in_thread)  # type: ignore[arg-type,return-value]
+class FakeSigner:
+    """Signs mail of account 7 with the length of what it is given."""
+
+    def wants(self, account: int | None, options: Any) -> bool:
+        return account == 7
+
+    def sign(self, submission: str, account: int | None, options: Any, content: bytes) -> bytes:
+        return f"S: {submission} {account} {len(content)}\r\n".encode()
+
+
+def sent(store: Store, in_thread: Any = execute, signer: Any = None, **features: Any) -> SentMessages:
+    return SentMessages(store, store, store, lambda: FakeCatalog(**features), in_thread, signer)  # type: ignore[arg-type,return-value]
 
 
 def octets(of: SentMessages, submission: Any, number: int | None) -> bytes:
@@ -119,3 +129,26 @@ def test_a_copy_is_made_in_a_thread() -> None:
     assert not answer.called
     done.callback(waiting[0]())
     assert answer.result == PLAIN  # type: ignore[attr-defined]
+
+
+def test_signatures_are_made_again_of_what_was_filled_and_converted() -> None:
+    signer = FakeSigner()
+    of = sent(Store((make_content(PREPARED), SLOTS)), links=Filler(), signer=signer)
+    submission = make_submission(recipients=2, account=7)
+    top = f"S: {submission.id} 7 {len(PREPARED)}\r\n".encode()
+    assert octets(of, submission, 2) == top + b"Subject: x\r\n\r\n/k-6_2_/\r\n"
+    went = (1, {"state": "end", "converted": "7bit"})
+    converted = octets(sent(Store(None, went)), make_submission(data=LATIN, account=7), 1)
+    signed = octets(sent(Store(None, went), signer=signer), make_submission(data=LATIN, account=7), 1)
+    assert signed == f"S: {submission.id} 7 {len(converted)}\r\n".encode() + converted
+
+
+def test_what_was_not_signed_is_shown_without_signatures() -> None:
+    def shown(number: int | None = 1, **changes: Any) -> bytes:
+        submission = make_submission(data=PLAIN, account=7)._replace(**changes)
+        return octets(sent(Store(), signer=FakeSigner()), submission, number)
+
+    assert shown() != PLAIN
+    assert shown(account=8) == PLAIN, "of others"
+    assert shown(number=None) == PLAIN, "of nobody's copy"
+    assert shown(prepare=True) == PLAIN, "and what is not prepared yet"

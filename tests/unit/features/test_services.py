@@ -11,6 +11,7 @@ from smtpeter.interfaces import IFeatureServices
 from smtpeter.model.event import EventKind
 from smtpeter.model.feature import WebRequest
 from smtpeter.settings import Settings
+from tests.fakes.domains import ACCOUNT, make_domains
 
 SUBMISSION_ID = "01hf7yat00" + "0" * 16
 RING = KeyRing("2", {"1": b"1" * 32, "2": b"2" * 32})
@@ -90,3 +91,13 @@ def test_where_they_are_served():
     assert made.is_blocked(1, "s", "x.test")
     assert not made.is_blocked(1, "s")
     assert made.key("x") == services().key("x")
+
+
+def test_signing_keys_are_there_only_where_mail_is_delivered():
+    for ask in (lambda made: made.signing_keys(1, "own.example"), lambda made: made.has_signing_keys(1)):
+        with pytest.raises(RuntimeError, match="only where mail is delivered"):
+            ask(services())
+    made = services_of(Settings.default(), RING, domains=make_domains("own.example"))("acme")
+    assert [key.domain for key in made.signing_keys(ACCOUNT, "x.own.example")] == ["own.example"] * 2
+    assert made.has_signing_keys(ACCOUNT)
+    assert not made.has_signing_keys(None)
