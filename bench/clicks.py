@@ -32,6 +32,7 @@ from typing import Any
 
 from smtpeter.api import LinkSeal
 from smtpeter.features.services import FeatureKeys, FeatureServices, Surroundings
+from smtpeter.model.delivery import Lane
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.ids import make_submission_id
 from smtpeter.model.submission import Content, Submission
@@ -225,7 +226,7 @@ def serve_ours(peer: str, directory: Path, ids: list[str], now: float) -> None:
         envelope = Envelope("a@example.com", recipients)
         for id in ids:
             await store.queue.enqueue(Submission(id, None, "", "smtp", envelope, content, now, now, now + 86400))
-        for job in await store.queue.claim_due(["example.net"], 100000, now, now + 900):
+        for job in await store.queue.claim_due([(Lane("example.net", 0), 100_000)], now, now + 900):
             await store.queue.release(job.submission, job.lease)
         loop.listenTCP(PORT, factory, backlog=1024, interface="127.0.0.1")
         gc.collect()

@@ -3,11 +3,12 @@
  * It is written in C so that the server is what is measured: about 0.03 s of CPU for 1,000 messages of 2 KB.
  *
  *   cc -O2 -o load load.c -lssl -lcrypto -lpthread
- *   ./load PORT USER PASSWORD CONNECTIONS MESSAGES MESSAGES_PER_CONNECTION OCTETS RESUME [RATE]
+ *   ./load PORT USER PASSWORD CONNECTIONS MESSAGES MESSAGES_PER_CONNECTION OCTETS RESUME [RATE [DOMAINS]]
  *
  * OCTETS is how large a message is, or the path of a file with one: dots stuffed, the final dot included; wherever it
  * has @@@@@@@@, each message has its own number.  RESUME 1 offers TLS session resumption.  RATE is how many messages
- * begin a second; 0: as many as the server takes.  It prints one line of JSON: messages, errors, seconds, and the median
+ * begin a second; 0: as many as the server takes.  DOMAINS: recipients are at d0.example, d1.example, ... in turn, so many
+ * domains; 0: at one.  It prints one line of JSON: messages, errors, seconds, and the median
  * and 99th percentile of the time from the final dot to its 250, in milliseconds.
  */
 #include <arpa/inet.h>
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int port, per_connection, resume;
+static int port, per_connection, resume, domains;
 static long messages;
 static char auth_line[1024];
 static char *body;
@@ -140,9 +141,12 @@ static int send_message(struct connection *c, long number)
 {
     keep_pace(number);
     char group[512];
+    char domain[32] = "example.net";
+    if (domains)
+        snprintf(domain, sizeof domain, "d%ld.example", number % domains);
     int length = snprintf(group, sizeof group,
-                          "MAIL FROM:<sender%ld@example.com>\r\nRCPT TO:<rcpt%ld@example.net>\r\nDATA\r\n",
-                          number % 1000, number);
+                          "MAIL FROM:<sender%ld@example.com>\r\nRCPT TO:<rcpt%ld@%s>\r\nDATA\r\n",
+                          number % 1000, number, domain);
     if (say(c, group, length) || expect(c, 2) || expect(c, 2) || expect(c, 3))
         return -1;
     for (int i = 0; i < mark_count; i++) {
@@ -234,8 +238,9 @@ static int ascending(const void *a, const void *b)
 
 int main(int count, char **arguments)
 {
-    if (count != 9 && count != 10) {
-        fprintf(stderr, "usage: load PORT USER PASSWORD CONNECTIONS MESSAGES PER_CONNECTION OCTETS RESUME [RATE]\n");
+    if (count < 9 || count > 11) {
+        fprintf(stderr, "usage: load PORT USER PASSWORD CONNECTIONS MESSAGES PER_CONNECTION OCTETS RESUME"
+                        " [RATE [DOMAINS]]\n");
         return 2;
     }
     int connections = atoi(arguments[4]);
@@ -243,7 +248,8 @@ int main(int count, char **arguments)
     messages = atol(arguments[5]);
     per_connection = atoi(arguments[6]);
     resume = atoi(arguments[8]);
-    rate = count == 10 ? atof(arguments[9]) : 0;
+    rate = count > 9 ? atof(arguments[9]) : 0;
+    domains = count > 10 ? atoi(arguments[10]) : 0;
     prepare(arguments[2], arguments[3], arguments[7]);
     latencies = calloc(messages, sizeof *latencies);
     signal(SIGPIPE, SIG_IGN);

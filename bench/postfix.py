@@ -21,7 +21,7 @@ queue_directory = {directory}/queue
 data_directory = {directory}/data
 mail_owner = postfix
 setgid_group = postdrop
-myhostname = localhost
+myhostname = {hostname}
 mydestination =
 alias_maps =
 inet_interfaces = 127.0.0.1
@@ -54,7 +54,7 @@ smtp_connection_cache_on_demand = yes
 """
 
 _MASTER = """
-127.0.0.1:{port} inet n - n - 200 smtpd{options}
+{address}:{port} inet n - n - 200 smtpd{options}
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -72,18 +72,28 @@ error unix - - n - - error
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+virtual unix - n n - - virtual
 postlog unix-dgram n - n - 1 postlogd
 showq unix n - n - - showq
 """
 
 
 class Instance:
-    """One that takes mail by SMTP on 127.0.0.1; ``main`` are further lines of main.cf.
+    """One that takes mail by SMTP at an address of this machine; ``main`` are further lines of main.cf.
 
     Postfix's own user has to get as far as ``directory``.
     """
 
-    def __init__(self, directory: Path, port: int, main: str, *, smtpd_options: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        main: str,
+        *,
+        smtpd_options: str = "",
+        address: str = "127.0.0.1",
+        hostname: str = "localhost",
+    ) -> None:
         self.port = port
         self.config = directory / "etc"
         self.queue = directory / "queue"
@@ -93,8 +103,8 @@ class Instance:
             each.mkdir(parents=True)
         directory.chmod(0o755)
         shutil.chown(data, "postfix")
-        (self.config / "main.cf").write_text(_MAIN.format(directory=directory) + main)
-        (self.config / "master.cf").write_text(_MASTER.format(port=port, options=smtpd_options))
+        (self.config / "main.cf").write_text(_MAIN.format(directory=directory, hostname=hostname) + main)
+        (self.config / "master.cf").write_text(_MASTER.format(address=address, port=port, options=smtpd_options))
 
     def start(self, core: str | None = None) -> None:
         """Start, all its processes on one core."""

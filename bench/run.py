@@ -26,7 +26,8 @@ FIRST_PORT, SINK_PORT = 14650, 14690
 
 
 class Work(NamedTuple):
-    """A kind of load: messages of so many octets, so many on a connection; ``relay``: until all are delivered."""
+    """A kind of load: messages of so many octets, so many on a connection; ``relay``: until all are delivered;
+    ``domains``: recipients are in so many (0: in one)."""
 
     name: str
     octets: int
@@ -34,6 +35,7 @@ class Work(NamedTuple):
     per_connection: int
     resume: int = 0
     relay: bool = False
+    domains: int = 0
 
 
 class Figures(NamedTuple):
@@ -67,7 +69,7 @@ def build_client(directory: Path) -> Path:
 def load(client: Path, server: Server, work: Work, *, connections: int = 20, rate: float = 0) -> dict[str, float]:
     """Let the client send; what it tells.  ``rate``: messages a second, 0 for as many as the server takes."""
     arguments = (server.port, server.user, server.password, connections, work.messages, work.per_connection,
-                 work.octets, work.resume, rate)  # fmt: skip
+                 work.octets, work.resume, rate, work.domains)  # fmt: skip
     result = subprocess.run(
         ["taskset", "-c", CLIENT_CORE, client, *map(str, arguments)], check=True, capture_output=True
     )

@@ -59,11 +59,13 @@ class Smtpeter:
         port: int,
         relay: str | None = None,
         *,
+        delivery: str = "",
         settings: str = "",
         before: tuple[str, ...] = (),
         cores: str = SERVER_CORE,
     ) -> None:
-        """``settings`` are further lines of its configuration, ``before`` a command that starts its own."""
+        """``settings`` are further lines of its configuration, ``before`` a command that starts its own.  ``delivery``
+        are lines of its own instead of ``relay``."""
         self.port = port
         self.http_port = port + 1
         self.https_port = port + 2
@@ -71,7 +73,8 @@ class Smtpeter:
         self._config = directory / "smtpeter.toml"
         self.database = directory / "data" / "smtpeter.db"
         local = "interface=127.0.0.1"
-        delivery = 'mode = "capture"' if relay is None else f'mode = "relay"\nrelay = "smtp://{relay}"'
+        if not delivery:
+            delivery = 'mode = "capture"' if relay is None else f'mode = "relay"\nrelay = "smtp://{relay}"'
         self._config.write_text(
             f'hostname = "localhost"\ndata_dir = "{directory / "data"}"\n[listen]\nsmtp = []\nmx = []\n'
             f'https = ["tcp:{self.https_port}:{local}"]\n'
@@ -79,12 +82,12 @@ class Smtpeter:
             f"[delivery]\n{delivery}\n{settings}"
         )
         self._config.chmod(0o600)
-        self._command("account", "add", "bench@example.com")
-        login = self._command("login", "add", "--account", "bench@example.com")
+        self.command("account", "add", "bench@example.com")
+        login = self.command("login", "add", "--account", "bench@example.com")
         self.user, self.password = login["username"], login["password"].replace(" ", "")
-        self.token = self._command("token", "add", "--account", "bench@example.com")["token"]
-        if relay is None:
-            self._command("queue", "pause")
+        self.token = self.command("token", "add", "--account", "bench@example.com")["token"]
+        if 'mode = "capture"' in delivery:
+            self.command("queue", "pause")
         self._log = (directory / "log").open("wb")
         server = [SCRIPTS / "twistd", "-n", "--pidfile=", "smtpeter", "--config", self._config]
         self._process = subprocess.Popen(
@@ -102,7 +105,8 @@ class Smtpeter:
                 continue
         raise SystemExit(f"smtpeter did not start, see {self._log.name}")
 
-    def _command(self, *arguments: str) -> Any:
+    def command(self, *arguments: str) -> Any:
+        """Run a command beside it; what it tells."""
         command = [SCRIPTS / "smtpeter", "--config", self._config, *arguments, "--json"]
         return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 

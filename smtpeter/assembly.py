@@ -5,25 +5,22 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.internet.ssl import optionsForClientTLS
 
 from smtpeter.auth.keys import KeyRing
-from smtpeter.delivery.agent import RelayAgent
-from smtpeter.delivery.capture import CaptureAgent
-from smtpeter.delivery.connection import ConnectionSettings
-from smtpeter.delivery.notify import FailureNotifier
+from smtpeter.delivery import classify
+from smtpeter.delivery.form import FormMaker
+from smtpeter.delivery.notify import Notifier
 from smtpeter.delivery.retry import RetryPolicy
-from smtpeter.delivery.route import Security, parse_relay_route
 from smtpeter.delivery.scheduler import Scheduler
+from smtpeter.delivery.shaping import Shaping
+from smtpeter.delivery.sites import SiteBook
 from smtpeter.features.catalog import Catalog
 from smtpeter.features.personal import Personalizer
 from smtpeter.features.pool import WorkerPool
@@ -31,6 +28,7 @@ from smtpeter.features.preparer import Preparer
 from smtpeter.features.process import COMMAND, environment_of_worker
 from smtpeter.features.sent import SentMessages
 from smtpeter.features.setup import Setup
+from smtpeter.features.signing import Signer
 from smtpeter.intake.deadlines import Timeouts
 from smtpeter.intake.door import SmtpDoor
 from smtpeter.intake.features import FeatureIntake
@@ -40,15 +38,15 @@ from smtpeter.intake.message import MessagePolicy
 from smtpeter.intake.whole import WholeIntake, WholeLimits
 from smtpeter.interfaces import (
     IClock,
-    IDeliveryAgent,
     IMessageIntake,
     IMetrics,
     ISecretMaker,
+    ISenderDomains,
     ISubmissionIntake,
 )
 from smtpeter.locations import is_loopback
+from smtpeter.outgoing import Outgoing
 from smtpeter.settings import Settings
-from smtpeter.smtp.client_events import ClientProfile
 from smtpeter.smtp.server import SessionLimits
 from smtpeter.store.opening import Store
 from smtpeter.web.rest.api import Api
@@ -58,8 +56,6 @@ from smtpeter.web.rest.outgoing import make_rules
 from smtpeter.web.rest.rates import Rates
 from smtpeter.web.rest.routes import RouteTable
 from smtpeter.web.rest.table import make_table
-
-CONNECT_TIMEOUT = 30.0
 
 COMPOSER = (sys.executable, "-P", "-m", "smtpeter.composer")
 
@@ -78,6 +74,7 @@ class Assembly:
         metrics: IMetrics,
         store: Store,
         catalog: Catalog,
+        domains: ISenderDomains,
         in_thread: InThread,
     ) -> None:
         self._settings = settings
@@ -86,12 +83,14 @@ class Assembly:
         self._metrics = metrics
         self._store = store
         self._catalog = catalog
+        self._domains = domains
         self._in_thread = in_thread
         delivery = settings.delivery
-        self._policy = RetryPolicy(delivery.retry, delivery.in_doubt == "hold", delivery.expire)
+        self._policy = RetryPolicy(delivery.retry, delivery.in_doubt == "hold", delivery.expire, delivery.delay_notice)
         self._personalizer = Personalizer(catalog)
+        self._signer = Signer(catalog)
         self._backlog = Backlog(settings.limits.unprepared_age)
-        self._notifier = FailureNotifier(
+        self._notifier = Notifier(
             hostname=settings.hostname,
             content=store.content,
             entropy=os.urandom,
@@ -100,11 +99,11 @@ class Assembly:
             submission=store.queue.submission,
         )
 
-    def scheduler(self) -> Scheduler:
+    def scheduler(self, outgoing: Outgoing) -> Scheduler:
         """What has mail delivered."""
         return Scheduler(
             queue=self._store.queue,
-            agent=self._agent(),
+            agent=outgoing.agent,
             notifier=self._notifier,
             clock=self._clock,
             timers=self._reactor,
@@ -114,29 +113,26 @@ class Assembly:
             personalizer=self._personalizer,
         )
 
-    def _agent(self) -> IDeliveryAgent:
-        if self._settings.delivery.mode == "capture":
-            return CaptureAgent()
-        route = parse_relay_route(self._settings.delivery.relay)
-        in_clear = route.security is Security.CLEAR
-        return RelayAgent(
-            connect=lambda: HostnameEndpoint(self._reactor, route.host, route.port, timeout=CONNECT_TIMEOUT),
-            settings=ConnectionSettings(
-                profile=ClientProfile(
-                    hostname=self._settings.hostname,
-                    remote_mta=route.host,
-                    starttls=route.security is Security.STARTTLS,
-                    username=route.username,
-                    password=route.password,
-                ),
-                timers=self._reactor,
-                tls=None if in_clear else partial(optionsForClientTLS, route.host),
-                tls_first=route.security is Security.TLS,
-            ),
-            content=self._store.content,
-            in_thread=self._in_thread,
-            mark=self._store.queue.mark_in_doubt if self._settings.delivery.in_doubt == "hold" else None,
-            personalizer=self._personalizer,
+    def outgoing(
+        self,
+        *,
+        book: SiteBook,
+        shaping: Shaping,
+        listening: Callable[[], Sequence[tuple[str, int]]],
+        in_dns_thread: InThread,
+    ) -> Outgoing:
+        """What carries it away."""
+        return Outgoing(
+            settings=self._settings,
+            reactor=self._reactor,
+            shaping=shaping,
+            classifier=classify.load(),
+            forms=FormMaker(self._store.content, self._personalizer, self._in_thread, self._signer),
+            book=book,
+            catalog=self._catalog,
+            mark=self._store.queue.mark_in_doubt,
+            listening=listening,
+            in_dns_thread=in_dns_thread,
         )
 
     def preparer(self, keys: KeyRing, wake: Callable[[Iterable[str]], None]) -> Preparer:
@@ -227,7 +223,9 @@ class Assembly:
             intake=intake,
             queue=store.queue,
             content=store.content,
-            sent=SentMessages(store.queue, store.content, store.journal, lambda: self._catalog, self._in_thread),
+            sent=SentMessages(
+                store.queue, store.content, store.journal, lambda: self._catalog, self._in_thread, self._signer
+            ),
             journal=store.journal,
             accounts=store.accounts,
             secrets=secrets,
@@ -250,4 +248,5 @@ class Assembly:
             settings.limits.received_fields,
             settings.delivery.expire,
             FeatureIntake(self._catalog, self._backlog),
+            self._domains if settings.sending.require_domain else None,
         )

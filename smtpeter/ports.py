@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
@@ -51,6 +52,11 @@ class Ports:
         self._ports.append(port)
         if isinstance(port, FileDescriptor):
             self._breaths.append(Breath(port, factory, self._reactor))
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """The IP addresses and port numbers that are listened on."""
+        hosts = [port.getHost() for port in self._ports]
+        return [(host.host, host.port) for host in hosts if isinstance(host, IPv4Address | IPv6Address)]
 
     def closing(self) -> list[Callable[[], Any]]:
         """What has to be called to close each of them; each may give a Deferred."""

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
 
 from smtpeter import __version__
 from smtpeter.assembly import Assembly
@@ -21,11 +22,15 @@ from smtpeter.auth.access import build_portal
 from smtpeter.auth.attempts import Attempts
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.directory import Directory
+from smtpeter.auth.domains import DomainReader, SenderDomains
 from smtpeter.auth.guard import GuardedPortal
 from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.making import SecretMaker
 from smtpeter.auth.tls import ServerTls
 from smtpeter.clock import WallClock
+from smtpeter.delivery import shaping
+from smtpeter.delivery.resolver import AT_ONCE
+from smtpeter.delivery.sites import SiteBook
 from smtpeter.errors import SmtpeterError, StorageUnavailable
 from smtpeter.features.catalog import Catalog, configure, find_features
 from smtpeter.features.services import services_of
@@ -86,6 +91,7 @@ class Gateway(Service):
         self._doors |= {name: LateFactory(name) for name in ("smtps", "https", "http")}
         self._ports = Ports(reactor)
         self._tls: ServerTls | None = None
+        self._dns_threads = ThreadPool(0, AT_ONCE, "dns")  # name servers may take long, and others want theirs
         self._started = False
         self._start_again: IDelayedCall | None = None
         self._store_failed = -STORE_TROUBLE
@@ -200,6 +206,9 @@ class Gateway(Service):
             self._uploads.prepare()
             # No link that must not work may work before that is known.
             self._blocked = result_of(Deferred.fromCoroutine(read_lists(store.blocks, store.accounts)))
+            # No mail may leave unsigned that is to be signed.
+            self._found_domains = result_of(store.domains.domains())
+            self._known_sites = result_of(store.sites.states())
 
         self._store = open_for_server(
             settings.store.url,
@@ -225,6 +234,8 @@ class Gateway(Service):
         self._recorder = Recorder(store.journal, self._metrics, reactor)
         self._front.is_behind = self._recorder.is_behind
         self._blocks = Blocks(store.blocks, store.accounts, reactor, self._blocked)
+        self._domains = SenderDomains(keys, self._found_domains)
+        self._domain_reader = DomainReader(store.domains, self._domains, reactor)
         self._catalog = self._configure_features(keys)
         assembly = Assembly(
             settings=settings,
@@ -233,21 +244,34 @@ class Gateway(Service):
             metrics=self._metrics,
             store=store,
             catalog=self._catalog,
+            domains=self._domains,
             in_thread=self._in_thread,
         )
-        self._scheduler = assembly.scheduler()
+        self._book = SiteBook(store.sites, clock, reactor)
+        self._book.recall(self._known_sites)
+        outgoing = assembly.outgoing(
+            book=self._book,
+            shaping=shaping.load(settings.delivery.shaping),
+            listening=self._ports.addresses,
+            in_dns_thread=self._in_dns_thread,
+        )
+        self._scheduler = assembly.scheduler(outgoing)
         self._preparer = assembly.preparer(keys, self._scheduler.wake)
         self._upkeep = Upkeep(
             settings=settings,
             reactor=reactor,
             clock=clock,
             queue=store.queue,
-            changing=(self._directory, self._scheduler, self._blocks),
+            changing=(self._directory, self._scheduler, self._blocks, self._domain_reader, self._book),
             directory=self._directory,
             gate=self._gate,
             tls=tls,
         )
         self._metrics.gauge("queue", "Recipients in each state that is not final", "state", self._depths)
+        self._metrics.gauge("sites", "Sites that are slowed or paused now", "condition", self._book.counts)
+        self._metrics.gauge(
+            "delivery_connections", "Places for connections to receivers", "place", outgoing.connections
+        )
         attempts = Attempts()
         portal = GuardedPortal(
             build_portal(self._directory, keys, clock, settings.hostname, self._in_thread, attempts), attempts, reactor
@@ -273,7 +297,7 @@ class Gateway(Service):
         self._documents[b"docs"] = Document(b"text/html; charset=utf-8", page(description))
 
     def _configure_features(self, keys: KeyRing) -> Catalog:
-        services = services_of(self._settings, keys, self._recorder.record, self._blocks.is_blocked)
+        services = services_of(self._settings, keys, self._recorder.record, self._blocks.is_blocked, self._domains)
         return configure(self._findings, self._settings.features.tables, services)
 
     def _own_certificate(self) -> ServerTls:
@@ -287,6 +311,7 @@ class Gateway(Service):
 
     def _begin(self) -> None:
         """Mail may go out too."""
+        self._dns_threads.start()
         self._scheduler.startService()
         self._preparer.startService()
         self._tracking.open(self._catalog.resources)
@@ -335,6 +360,8 @@ class Gateway(Service):
             self._gate.stop()
             self._upkeep.stop()
             self._blocks.stop()
+            self._domain_reader.stop()
+            self._book.stop()
             steps += [
                 self._step(self._stop_sessions),
                 self._step(self._stop_api),
@@ -344,9 +371,13 @@ class Gateway(Service):
             ]
         await DeferredList([Deferred.fromCoroutine(step) for step in steps])
         if started:
+            await self._step(self._stop_dns)
             await self._step(self._directory.flush)
             await self._step(self._store.close)
             self._log.info("smtpeter has ended", event="ended")
+
+    def _in_dns_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._dns_threads, function, *arguments)
 
     async def _step(self, step: Callable[[], Any]) -> None:
         """One step of the end; where it fails, the others are taken all the same."""
@@ -354,6 +385,9 @@ class Gateway(Service):
             await maybeDeferred(step)
         except Exception:
             self._log.failure("{name} failed while the server stopped", name=step.__qualname__)
+
+    async def _stop_dns(self) -> None:
+        await self._in_thread(self._dns_threads.stop)  # it waits for look-ups that are under way
 
     async def _stop_sessions(self) -> None:
         """Let sessions finish what they are at; cut those that take too long."""

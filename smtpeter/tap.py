@@ -24,7 +24,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from smtpeter import __version__
-from smtpeter.delivery.route import refuse_what_cannot_run
+from smtpeter.delivery import shaping
 from smtpeter.demo import Demo, announce, default_directory, prepare_demo
 from smtpeter.errors import SmtpeterError
 from smtpeter.log import make_observer
@@ -77,7 +77,7 @@ class Options(usage.Options):
                 self.settings = self.demo.settings
             else:
                 self.settings = load(Path(self["config"] or DEFAULT_FILE))
-            refuse_what_cannot_run(self.settings)
+            shaping.load(self.settings.delivery.shaping)
         except SmtpeterError as error:
             _end(str(error))
 

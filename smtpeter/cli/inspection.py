@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -19,7 +18,9 @@ from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.pem import read_pair
 from smtpeter.auth.tls import ServerTls
 from smtpeter.cli.endpoints import bind_error, tcp_addresses
-from smtpeter.delivery.route import refuse_what_cannot_run
+from smtpeter.cli.outbound import inspect_outbound
+from smtpeter.cli.running import is_served
+from smtpeter.delivery import shaping
 from smtpeter.errors import ConfigError
 from smtpeter.features.catalog import configure, find_features
 from smtpeter.features.discovery import CatalogError
@@ -28,7 +29,7 @@ from smtpeter.interfaces import IClock
 from smtpeter.locations import parse_relay
 from smtpeter.ownership import acting_as_owner, refuse_what_is_closed
 from smtpeter.settings import Settings
-from smtpeter.store.opening import bound_fingerprint
+from smtpeter.store.opening import bound_fingerprint, number_of_accounts
 from smtpeter.store.sqlite.connection import database_path
 
 _RENEW_DAYS = 14
@@ -60,10 +61,12 @@ def inspect(settings: Settings, clock: IClock) -> Findings:
             found += _inspect_data_directory(settings)
             found += _inspect_keys(settings)
             found += _inspect_store(settings)
+            found += _inspect_senders(settings)
         found += _inspect_features(settings)
         found += _inspect_renewal(settings)
     if not settings.demo:
         found += _inspect_names(settings)
+        found += map(_Warning, inspect_outbound(settings))
     return Findings(
         [each for each in found if not isinstance(each, _Warning)],
         [each for each in found if isinstance(each, _Warning)],
@@ -72,9 +75,9 @@ def inspect(settings: Settings, clock: IClock) -> Findings:
 
 def _inspect_runnable(settings: Settings) -> Iterator[str]:
     try:
-        refuse_what_cannot_run(settings)
+        shaping.load(settings.delivery.shaping)
     except ConfigError as error:
-        yield str(error)
+        yield from str(error).splitlines()
     if settings.delivery.mode == "relay":
         relay = parse_relay(settings.delivery.relay)
         if relay.scheme == "smtp" and relay.username:
@@ -96,22 +99,8 @@ def _inspect_endpoints(settings: Settings) -> Iterator[str]:
                     continue
                 taken[interface, port] = door
                 error_number = bind_error(interface, port)
-                if error_number and not (error_number == errno.EADDRINUSE and _server_runs(settings)):
+                if error_number and not (error_number == errno.EADDRINUSE and is_served(settings)):
                     yield f"listen.{door}: {description!r} {_explain(error_number)}"
-
-
-def _server_runs(settings: Settings) -> bool:
-    """Whether our own server is running, which has its ports in use: it holds a lock beside the database."""
-    if settings.store.sqlite_file is None:
-        return False
-    try:
-        with settings.store.sqlite_file.with_name(f"{settings.store.sqlite_file.name}.lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def _explain(error_number: int) -> str:
@@ -181,6 +170,21 @@ def _inspect_store(settings: Settings) -> Iterator[str]:
             yield f"store.url: {file} cannot be made: {file.parent} is not a directory writable for this user"
     except OSError as error:
         yield f"store.url: {file} cannot be reached: {error.strerror}"
+
+
+def _inspect_senders(settings: Settings) -> Iterator[str]:
+    file = settings.store.sqlite_file
+    if settings.sending.require_domain or file is None or not file.exists():
+        return
+    try:
+        count = number_of_accounts(file)
+    except ConfigError:
+        return  # that is told elsewhere
+    if count > 1:
+        yield _Warning(
+            f"sending.require_domain: there are {count} accounts, and each may send in the name of any domain; "
+            "set it to true once they have domains (smtpeter domain add)"
+        )
 
 
 def _inspect_features(settings: Settings) -> Iterator[str]:

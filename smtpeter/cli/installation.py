@@ -9,12 +9,14 @@ from pathlib import Path
 
 import click
 
+from smtpeter.auth.domains import SenderDomains
 from smtpeter.auth.keys import KeyRing, load_or_create
 from smtpeter.auth.private_files import make_directory
 from smtpeter.clock import WallClock
 from smtpeter.demo import ensure_demo
 from smtpeter.features.catalog import Catalog, Findings, configure, find_features
 from smtpeter.features.services import services_of
+from smtpeter.features.signing import Signer
 from smtpeter.interfaces import IClock
 from smtpeter.ownership import acting_as_owner, refuse_closed_python
 from smtpeter.settings import DEFAULT_FILE, Settings, demo_settings, load
@@ -76,6 +78,17 @@ class Installation:
         :raises ConfigError: as above.
         """
         return configure(self.features, self.settings.features.tables, services_of(self.settings, self.keys))
+
+    def signer(self, store: Store, account: int | None) -> Signer | None:
+        """What signs mail of an account; None where there is nothing to sign it with.
+
+        :raises ConfigError: as above.
+        """
+        registered = result_of(store.domains.domains())
+        if account not in {each.account for each in registered if each.keys}:
+            return None
+        services = services_of(self.settings, self.keys, domains=SenderDomains(self.keys, registered))
+        return Signer(configure(self.features, self.settings.features.tables, services))
 
     @contextmanager
     def open(self) -> Iterator[Store]:

@@ -13,6 +13,8 @@ from smtpeter import __version__
 from smtpeter.cli.account import account
 from smtpeter.cli.check import check
 from smtpeter.cli.credential import login, token
+from smtpeter.cli.dns import dns
+from smtpeter.cli.domain import domain
 from smtpeter.cli.features import features
 from smtpeter.cli.installation import Installation
 from smtpeter.cli.message import message
@@ -71,7 +73,7 @@ def smtpeter(ctx: click.Context, config: Path | None, demo: bool, demo_dir: Path
     ctx.obj = Installation(config, demo_dir)
 
 
-for _command in (account, login, token, queue, message, tracking, features, send_test, check):
+for _command in (account, login, token, domain, dns, queue, message, tracking, features, send_test, check):
     smtpeter.add_command(_command)
 
 

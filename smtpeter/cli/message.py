@@ -68,12 +68,14 @@ def raw(installation: Installation, id: str, as_json: bool) -> None:
 
     Before it is sent these are the octets for a receiver that takes 8-bit content; before its features have prepared
     it, the octets that came in. With the id of a submission that has several recipients, the places that are different
-    for each of them (in tracked links, for example) are not filled.
+    for each of them (in tracked links, for example) are not filled, and nothing is signed. Signatures are made again:
+    they are others where the keys of the domain are.
     """
     with installation.open() as store:
         row, *others = find_rows(store, id)
-        sent = SentMessages(store.queue, store.content, store.journal, lambda: installation.catalog, execute)
         submission = result_of(store.queue.submission(row.submission))
+        signer = installation.signer(store, submission.account)
+        sent = SentMessages(store.queue, store.content, store.journal, lambda: installation.catalog, execute, signer)
         try:
             octets = result_of(sent.octets(submission, None if others else row.number))
         except KeyError:

@@ -11,6 +11,8 @@ from smtpeter.cli.arguments import filter_options, named
 from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import counted, json_option, print_done
 from smtpeter.cli.rows import print_rows
+from smtpeter.cli.sites import sites
+from smtpeter.cli.why import why
 from smtpeter.errors import NotPossible
 from smtpeter.model.delivery import FINAL_STATES, RecipientState
 from smtpeter.model.listing import Filter, Verb
@@ -30,6 +32,10 @@ _WAITING = frozenset(RecipientState) - FINAL_STATES
 @click.group()
 def queue() -> None:
     """The queue: recipients that are not in a final state."""
+
+
+queue.add_command(sites)
+queue.add_command(why)
 
 
 @queue.command("list")

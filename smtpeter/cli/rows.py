@@ -13,6 +13,7 @@ from smtpeter.model.event import JournalEntry, format_time
 from smtpeter.model.listing import MessageRow
 
 _SUBJECT_WIDTH = 40
+_INDENT = 27  # columns: what was said stands below what the event tells
 
 
 def print_rows(rows: Sequence[MessageRow], as_json: bool) -> None:
@@ -38,12 +39,13 @@ def print_rows(rows: Sequence[MessageRow], as_json: bool) -> None:
 
 
 def _told(entry: JournalEntry) -> Iterator[tuple[str, Any]]:
-    """An event's data for people: of the headers of a request, which are many, the program that made it."""
+    """An event's data for people: of the headers of a request, which are many, the program that made it.  The dialogue
+    with a receiver has lines of its own."""
     for name, value in entry.data.items():
         if name == "headers" and isinstance(value, str):
             programs = (field.partition(": ") for field in value.split("\n"))
             yield from ((field, program) for field, _, program in programs if field == "user-agent")
-        else:
+        elif name != "dialogue":
             yield name, value
 
 
@@ -69,3 +71,6 @@ def print_message(row: MessageRow, events: Sequence[JournalEntry]) -> None:
     for entry in events:
         data = ", ".join(f"{name}: {value}" for name, value in _told(entry) if value not in ("", None))
         click.echo(f"{format_time(entry.time)}  {entry.kind:<10}{visible(data)}".rstrip())
+        for line in filter(None, str(entry.data.get("dialogue", "")).split("\n")):
+            milliseconds, _, said = visible(line).partition(" ")
+            click.echo(f"{milliseconds:>{_INDENT}} {said}")

@@ -19,6 +19,8 @@ _COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "smtp_sessions": ("SMTP sessions that ended", ()),
     "smtp_authentications": ("Attempts to authenticate over SMTP", ("result",)),
     "deliveries": ("Ends of delivery attempts, for each recipient", ("outcome",)),
+    "delivery_failures": ("Ends of attempts that delivered nothing, by whose trouble it was", ("failure",)),
+    "route_failures": ("Ends of attempts because no way to the recipient's domain was found", ("outcome",)),
     "rest_requests": ("Requests of the REST API, by the status of their answers", ("status",)),
     "events_recorded": ("Clicks and opens written to the journal", ()),
     "events_lost": ("Clicks and opens that could not be written", ()),

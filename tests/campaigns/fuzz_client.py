@@ -3,7 +3,7 @@
 Our client's session gets replies that fit, that do not, that are malformed, endless or mere octets, in any pieces,
 with the connection lost at any time.  It must not fail; each transaction must end with exactly one outcome for each
 recipient; nothing that it sends may hold a bare CR or LF; what it keeps of the answers is bounded; texts have no
-controls.
+controls, and dialogues no secrets either.
 
 A case is a connection of about 10 lines of answers.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from random import Random
 
+from smtpeter.model.route import TlsPolicy
 from smtpeter.smtp import client_events as events
 from smtpeter.smtp.client import ClientSession
 from smtpeter.smtp.client_events import ClientProfile
@@ -23,9 +24,10 @@ from tests.fakes.jobs import make_recipient
 
 PROFILES = [
     ClientProfile("mx.test", "next.test"),
-    ClientProfile("mx.test", "next.test", starttls=True),
+    ClientProfile("mx.test", "next.test", tls=TlsPolicy.MAY),
+    ClientProfile("mx.test", "next.test", tls=TlsPolicy.REQUIRE),
     ClientProfile("mx.test", "next.test", username="user", password="secret\u00e4"),
-    ClientProfile("mx.test", "next.test", starttls=True, username="user", password="secret"),
+    ClientProfile("mx.test", "next.test", tls=TlsPolicy.REQUIRE, username="user", password="secret"),
 ]
 ANSWERS = [
     b"250 2.0.0 ok\r\n", b"250 2.1.5 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"220 2.0.0 go\r\n", b"235 2.7.0 ok\r\n",
@@ -61,6 +63,7 @@ CONTENTS = [
 ]
 PATHS = ["a@example.com", "", "ä@example.com", "a@b\r\nRCPT TO:<c@d>", "a\x00@b"]
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LINE = re.compile(r"[0-9]+ [<>-] .*")
 _KEPT = 65536 + 3 * 100_060  # octets: the largest reply that is read on with, and the largest piece that comes in here
 
 
@@ -124,6 +127,8 @@ class Hop:
                     self.results += 1
                     if not all(len(one.text) <= 1024 and not _CONTROL.search(one.text) for one in outcomes.values()):
                         return f"a text that is not clean: {outcomes}"
+                    if not all(_is_fit(one.dialogue) for one in outcomes.values()):
+                        return f"a dialogue that is not fit: {outcomes}"
             if session.ready and not session.closed and self.open is None:
                 self._begin()
         if has_bare(self.sent) or len(session._parser._data) > _KEPT:
@@ -137,6 +142,12 @@ class Hop:
         utf8 = random.random() < 0.3
         transaction = Transaction(random.choice(PATHS), recipients, random.choice(CONTENTS), smtputf8=utf8)
         self.session.begin(transaction._replace(mark=random.random() < 0.2))
+
+
+def _is_fit(dialogue: str) -> bool:
+    lines = dialogue.split("\n")
+    clean = all(_LINE.fullmatch(line) and not _CONTROL.search(line) for line in lines)
+    return clean and "secret" not in dialogue and len(dialogue.encode()) <= 8192
 
 
 def campaign(seed: int, first: int, count: int) -> Figures:

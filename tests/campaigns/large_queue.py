@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from smtpeter.clock import WallClock
+from smtpeter.model.delivery import Lane
 from smtpeter.model.envelope import Envelope, Recipient
 from smtpeter.model.ids import make_submission_id
 from smtpeter.model.submission import Content, Submission
@@ -33,15 +34,17 @@ def open_store(gateway):
     return open_for_command(f"sqlite://{data / 'smtpeter.db'}", data, WallClock())
 
 
-def fill(gateway, count, wait=3600):
-    """So many messages of one recipient each, the oldest days ago, due for another attempt after ``wait`` seconds."""
+def fill(gateway, count, wait=3600, domains=None):
+    """So many messages of one recipient each, the oldest days ago, due for another attempt after ``wait`` seconds.
+    Recipients are in these domains in turn; in DOMAINS of them unless they are given."""
+    domains = domains or [f"d{number}.example" for number in range(DOMAINS)]
     store = open_store(gateway)
     now = time.time()
     content = Content(len(DATA), hashlib.sha256(DATA).digest(), DATA)
 
     def submission(number):
         moment = now - 3 * 86400 + number * 86400 / count
-        domain = f"d{number % DOMAINS}.example"
+        domain = domains[number % len(domains)]
         return Submission(
             id=make_submission_id(int(moment * 1000), os.urandom(10)),
             account=1,
@@ -65,9 +68,9 @@ def fill(gateway, count, wait=3600):
 def lease_all(gateway):
     """As a server leaves them that dies in the middle of its work."""
     store = open_store(gateway)
-    domains = [f"d{number}.example" for number in range(DOMAINS)]
+    shares = [(Lane(f"d{number}.example", 1), 10) for number in range(DOMAINS)]
     later = time.time() + 7200
-    while result_of(store.queue.claim_due(domains, 5000, later, later + 900)):
+    while result_of(store.queue.claim_due(shares, later, later + 900)):
         pass
     result_of(store.close())
 

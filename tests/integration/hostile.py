@@ -24,15 +24,16 @@ class Hostile:
     ``serve`` is called with a socket, and may be replaced at any time; whatever it has left open is closed with it.
     """
 
-    def __init__(self, port):
+    def __init__(self, port, address="127.0.0.1"):
         self.port = port
+        self.address = address
         self.serve = Dialogue()
         self.connections = 0
         self._open = set()
         self._listener = None
 
     def start(self):
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
+        self._listener = socket.create_server((self.address, self.port), backlog=100)
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 

@@ -2,7 +2,7 @@
 
 The short form is a test.  The long one, with as many rounds as you like:
 
-    python -m tests.integration.killing --rounds 1000 [--queued 100000]
+    python -m tests.integration.killing --rounds 1000 [--queued 100000] [--mode direct]
 
 Each tenth message goes to somebody who is not there, so that its sender has to be told.
 """
@@ -25,6 +25,7 @@ from typing import NamedTuple
 from tests.campaigns.large_queue import fill
 from tests.integration.gateway import Gateway, free_ports, send, wait_for
 from tests.integration.receiver import Receiver
+from tests.integration.world import World
 
 WINDOW = 2.0
 """Seconds before a kill in which a first copy may have arrived without its outcome having been written down."""
@@ -47,8 +48,8 @@ def make_content(token):
 class TimedReceiver(Receiver):
     """Notes when each copy came, and which were not as they had been sent; of reports to senders, their ids."""
 
-    def __init__(self, port):
-        super().__init__(port)
+    def __init__(self, port, address="127.0.0.1"):
+        super().__init__(port, address=address)
         self.times = []
         self.reports = {}
         self.corrupt = 0
@@ -120,13 +121,45 @@ def unfinished(gateway):
     return count
 
 
-def run(directory: Path, rounds: int, seed: int, clients: int = 4, queued: int = 0) -> Result:
+class Relay:
+    """One receiver that all mail goes to."""
+
+    def __init__(self, directory: Path) -> None:
+        [port] = free_ports(1)
+        self.receivers = [TimedReceiver(port).start()]
+        self.delivery = f'mode = "relay"\nrelay = "smtp://localhost:{port}"\nretry = ["1s"]'
+
+    def stop(self) -> None:
+        for receiver in self.receivers:
+            receiver.stop()
+
+
+class Direct(Relay):
+    """Each domain has a receiver of its own, the senders' too; the first host of one is not there."""
+
+    def __init__(self, directory: Path) -> None:
+        self._world = World(directory / "world")
+        self.receivers = []
+        for name in (*(f"d{number}.example" for number in range(7)), "example.com"):
+            address = self._world.address()
+            hosts = [self._world.host(refuses=True)] if name == "d3.example" else []
+            self._world.domain(name, *hosts, self._world.place(f"mx.{name}", address))
+            self.receivers.append(TimedReceiver(self._world.port, address).start())
+        self._world.start()
+        self.delivery = self._world.delivery('retry = ["1s"]')
+
+    def stop(self) -> None:
+        super().stop()
+        self._world.stop()
+
+
+WAYS = {"relay": Relay, "direct": Direct}
+
+
+def run(directory: Path, rounds: int, seed: int, clients: int = 4, queued: int = 0, mode: str = "relay") -> Result:
     chance = random.Random(seed)
-    [port] = free_ports(1)
-    receiver = TimedReceiver(port).start()
-    gateway = Gateway(
-        directory, f'mode = "relay"\nrelay = "smtp://localhost:{port}"\nretry = ["1s"]', "[limits]\nauth_failures = 10"
-    )
+    way = WAYS[mode](directory)
+    gateway = Gateway(directory / "gateway", way.delivery, "[limits]\nauth_failures = 10")
     gateway.login = gateway.add_login()
     fill(gateway, queued, wait=86400)
     gateway.start()
@@ -145,23 +178,25 @@ def run(directory: Path, rounds: int, seed: int, clients: int = 4, queued: int =
     finally:
         load.stop()
         gateway.end()
-        receiver.stop()
-    copies = Counter(token for token, _ in receiver.times)
+        way.stop()
+    times = sorted((each for receiver in way.receivers for each in receiver.times), key=lambda each: each[1])
+    copies = Counter(token for token, _ in times)
+    reports = {token: ids for receiver in way.receivers for token, ids in receiver.reports.items()}
     first = {}
-    for token, moment in receiver.times:
+    for token, moment in times:
         first.setdefault(token, moment)
     twice = [token for token, count in copies.items() if count > 1]
     unexplained = [t for t in twice if not any(-SLACK <= kill - first[t] <= WINDOW for kill in kills)]
     return Result(
         rounds,
         len(load.acknowledged),
-        len(load.acknowledged - set(copies) - set(receiver.reports)),
+        len(load.acknowledged - set(copies) - set(reports)),
         sum(copies.values()) - len(copies),
         len(unexplained),
-        len((set(copies) | set(receiver.reports)) - load.acknowledged),
-        receiver.corrupt,
-        len(receiver.reports),
-        sum(len(ids) > 1 for ids in receiver.reports.values()),
+        len((set(copies) | set(reports)) - load.acknowledged),
+        sum(receiver.corrupt for receiver in way.receivers),
+        len(reports),
+        sum(len(ids) > 1 for ids in reports.values()),
         slowest,
     )
 
@@ -171,10 +206,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--queued", type=int, default=0, help="recipients that wait in the queue all the while")
+    parser.add_argument("--mode", choices=WAYS, default="relay")
     arguments = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
-        result = run(Path(directory), arguments.rounds, arguments.seed, queued=arguments.queued)
+        result = run(Path(directory), arguments.rounds, arguments.seed, queued=arguments.queued, mode=arguments.mode)
     bad = result.lost or result.unexplained or result.corrupt or result.reported_twice
     print(f"killing: seed {arguments.seed}, {(time.monotonic() - began) / arguments.rounds:.1f} s a round: {result}")
     well = not bad and result.phantoms <= 4 * result.rounds and result.slowest_start < START_LIMIT

@@ -19,7 +19,7 @@ class Receiver:
     offer, ``size`` is the limit that it tells; both may be changed at any time.
     """
 
-    def __init__(self, port, *, tls=None, tls_first=False, auth=False, lacks=()):
+    def __init__(self, port, *, tls=None, tls_first=False, auth=False, lacks=(), address="127.0.0.1"):
         self.lacks = lacks
         self.size = 33_554_432
         self._transports = []
@@ -51,7 +51,7 @@ class Receiver:
 
         self.port = port
         self._controller = Control(
-            self, hostname="127.0.0.1", server_hostname="localhost", port=port, ssl_context=tls if tls_first else None
+            self, hostname=address, server_hostname="localhost", port=port, ssl_context=tls if tls_first else None
         )
 
     def _authenticate(self, server, session, envelope, mechanism, data):

@@ -247,7 +247,7 @@ def test_a_login_that_is_refused_is_an_alarm_and_no_bounce(tls):
     id = tls.submit()
     [(state, event)] = tls.attempted(id)
     assert (state, event["event"], event["code"]) == ("held", "held", 535)
-    assert re.search(r" error .*relay trouble: .*stage=auth code=535", tls.log())
+    assert re.search(r" error .*site trouble: .*stage=auth code=535", tls.log())
     tls.use(tls.good())
     tls.gateway.json("queue", "release", "--yes")
     wait_for(lambda: tls.gateway.json("message", "show", id)["state"] == "delivered", timeout=90)

@@ -1,11 +1,14 @@
 """Nothing that was acknowledged is lost by kill -9, and duplicates come only from the window of the final dot."""
 
+import pytest
+
 from tests.integration.gateway import Gateway, send
 from tests.integration.killing import run
 
 
-def test_random_kills_lose_nothing(tmp_path):
-    result = run(tmp_path, rounds=6, seed=20)
+@pytest.mark.parametrize("mode", ["relay", "direct"])
+def test_random_kills_lose_nothing(tmp_path, mode):
+    result = run(tmp_path, rounds=6, seed=20, mode=mode)
     assert result.acknowledged > 50, result
     assert result.lost == 0, result
     assert result.corrupt == 0, result

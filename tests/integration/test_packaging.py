@@ -130,6 +130,14 @@ def test_schema_is_there(installation: Installation) -> None:
     assert installation.python(code).strip() == (CHECKOUT / "smtpeter/store/schema/0001.sql").read_text("utf-8").strip()
 
 
+def test_data_is_there(installation: Installation) -> None:
+    code = (
+        "from smtpeter.delivery import classify, shaping; classify.load(); "
+        "print(shaping.load().site(['aspmx.l.google.com']))"
+    )
+    assert installation.python(code).strip() == "google"
+
+
 def test_features_of_plugins_are_discovered(installation: Installation) -> None:
     shown = installation.python(PROBE)
     where, answer = shown.split()
@@ -201,6 +209,7 @@ def test_wheel_holds_what_it_should_and_nothing_else(tmp_path: Path) -> None:
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"smtpeter", "twisted"}
     assert {name for name in names if name.startswith("twisted/")} == {"twisted/plugins/smtpeter_plugin.py"}
     assert {"smtpeter/plugins/probe.py", "smtpeter/plugins/__init__.py", "smtpeter/store/schema/0001.sql"} <= names
+    assert {"smtpeter/data/shaping.toml", "smtpeter/data/classification.toml"} <= names
     assert not any(name.endswith("dropin.cache") for name in names)
     assert any(name.endswith("LICENSE") for name in names)
 

@@ -234,7 +234,9 @@ class Workshop:
         """What the event tells, and the octets that go."""
         data = self.wait_for_event(id, "prepared", timeout)
         now = self.clock.time()
-        for job in self.loop.wait_for(self.store.queue.claim_due(["example.net"], 1000, now, now + 900)):
+        lanes, _ = self.loop.wait_for(self.store.queue.due_lanes(now, 1000))
+        shares = [(lane, 1000) for lane in lanes if lane.domain == "example.net"]
+        for job in self.loop.wait_for(self.store.queue.claim_due(shares, now, now + 900)):
             self._jobs[job.submission] = job
         job = self._jobs[id]
         return data, self.loop.wait_for(self.store.content.read(id, job.content)), job

@@ -18,7 +18,6 @@ from twisted.logger import capturedLogs
 
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.keys import load_or_create
-from smtpeter.delivery.route import refuse_what_cannot_run
 from smtpeter.errors import ConfigError, StorageUnavailable
 from smtpeter.service import SESSION_GRACE, START_INTERVAL, STORE_TROUBLE, CannotStart, Gateway
 from smtpeter.settings import DemoPorts, Limits, Listen, Tls, demo_settings
@@ -129,7 +128,10 @@ def test_the_door_with_tls_says_nothing_in_clear(running):
 
 
 def test_numbers_are_shown(running):
-    assert b"smtpeter_smtp_sessions_total" in running.get(b"/metrics")
+    shown = running.get(b"/metrics")
+    assert b"smtpeter_smtp_sessions_total" in shown
+    assert b'smtpeter_sites{condition="paused"} 0.0' in shown
+    assert b'smtpeter_delivery_connections{place="taken"} 0.0' in shown
 
 
 def test_whoever_comes_before_there_is_something_to_serve_is_sent_away(settings):
@@ -319,12 +321,6 @@ def test_a_disk_that_is_full_when_all_is_ready_ends_the_start(settings):
     running = Running(settings)
     running.gateway._when_ready = full
     assert "No space left on device" in refused(running)
-
-
-def test_what_this_version_cannot_do_is_refused(settings):
-    with pytest.raises(ConfigError):
-        refuse_what_cannot_run(replace(settings, delivery=replace(settings.delivery, mode="direct")))
-    refuse_what_cannot_run(settings)
 
 
 # --- the end ---

@@ -81,8 +81,10 @@ def test_what_is_wrong_is_told_one_line_for_each_key(config):
     assert refused("--demo", "--config", "x") == "smtpeter: --demo and --config exclude each other"
 
 
-def test_what_this_version_cannot_do_is_refused(config):
-    assert '"direct" cannot deliver yet' in refused("--config", config('[delivery]\nmode = "direct"'))
+def test_a_shaping_file_that_is_wrong_is_refused(config, tmp_path):
+    (tmp_path / "shaping.toml").write_text("[default]\nconnectoins = 3\n")
+    told = refused("--config", config(f'[delivery]\nmode = "direct"\nshaping = "{tmp_path}/shaping.toml"'))
+    assert "connectoins" in told
 
 
 def test_the_version_is_told(capsys):

@@ -97,8 +97,8 @@ def routes(queue: IQueueStore, journal: IEventJournal, clock: IClock) -> list[Ro
             "GET", "/events", Scope.READ, events.after, "All events, in order",
             "For programs that follow what happens: give the cursor of each answer to the next request, as after. "
             "No event is left out and none comes twice. Where more is true ask again at once, even if this answer has "
-            "few events or none; else later. Here events have all that is known, such as machine (why a click was "
-            "taken for a program's).",
+            "few events or none; else later. Here events have more fields than elsewhere, such as machine (why a click "
+            "was taken for a program's).",
             "Events", Continuation, answers={200: _PAGE},
         ),
     ]  # fmt: skip

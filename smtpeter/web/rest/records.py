@@ -51,7 +51,7 @@ BY_PREFIX: Mapping[str, Log] = {log.prefix: log for log in LOGS}
 
 _FIELDS: Mapping[EventKind, tuple[str, ...]] = {log.kind: log.fields for log in LOGS}
 _OTHERS = ("id", "time", "recipient", "description")
-_NOT_AGAIN = frozenset({"event", "data"})
+_NOT_TOLD = frozenset({"event", "data", "dialogue"})  # the frame's own names; and what is for operators, line by line
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False)
 _time = lru_cache(4096)(format_time)
@@ -89,7 +89,8 @@ def json_object(record: Record) -> str:
 def json_event(record: Record, *, everything: bool = False) -> str:
     """An event as an object of JSON: its fields, and once more below ``data``.
 
-    ``everything``: what the table of fields does not have too, such as why a click was taken for a machine's.
+    ``everything``: what the table of fields does not have too, such as why a click was taken for a machine's; but never
+    the dialogue with a receiver.
     """
     found = _both_names(fields(record))
     if everything:
@@ -142,7 +143,7 @@ def _known(record: Record) -> dict[str, Any]:
 
 
 def _beside(record: Record, found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.data.items() if name not in found and name not in _NOT_AGAIN}
+    return {name: value for name, value in record.data.items() if name not in found and name not in _NOT_TOLD}
 
 
 def _both_names(found: dict[str, Any]) -> dict[str, Any]:

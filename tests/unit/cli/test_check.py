@@ -75,12 +75,6 @@ def test_no_configuration(gateway):
     assert (result.exit_code, json.loads(result.stdout)["ok"]) == (1, False)
 
 
-def test_direct_delivery_is_not_available_yet(gateway):
-    gateway.config.write_text(f'hostname = "mail.example.com"\ndata_dir = "{gateway.data_dir}"\n{LISTEN}{WEB}')
-    (problem,) = json.loads(gateway.run("check", "--json").stdout)["problems"]
-    assert problem.startswith("delivery.mode")
-
-
 def test_names_are_warned_about(gateway):
     gateway.config.write_text(
         f'hostname = "mail"\ndata_dir = "{gateway.data_dir}"\n{LISTEN}[delivery]\nmode = "capture"\n'
@@ -251,3 +245,13 @@ def test_a_configuration_that_everybody_reads_is_warned_about(check, gateway):
     assert not any("chmod 640" in warning for warning in check()["warnings"])
     gateway.config.chmod(0o644)
     assert "chmod 640" in gateway.run("check").stdout
+
+
+def test_several_accounts_that_may_all_send_from_anywhere(check, gateway, tmp_path):
+    tls = certificate(tmp_path / "tls")
+    gateway.add_account()
+    assert check(WEB + tls)["warnings"] == []
+    gateway.add_account("bob@example.com")
+    (warning,) = check(WEB + tls)["warnings"]
+    assert warning.startswith("sending.require_domain: there are 2 accounts")
+    assert check(WEB + tls + "[sending]\nrequire_domain = true\n")["warnings"] == []

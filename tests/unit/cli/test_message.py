@@ -19,8 +19,8 @@ def listed(gateway, *arguments):
 def attempt(gateway, kind, data, state, when=START + 5, due=START + 60):
     """Claim all that is due and settle it."""
     with gateway.open() as store:
-        domains, _ = result_of(store.queue.due_domains(START + 1, 10))
-        jobs = result_of(store.queue.claim_due(domains, 10, START + 1, START + 100))
+        lanes, _ = result_of(store.queue.due_lanes(START + 1, 10))
+        jobs = result_of(store.queue.claim_due([(lane, 10) for lane in lanes], START + 1, START + 100))
         settled = [
             SettledJob(
                 job.submission,

@@ -67,8 +67,8 @@ def prepare(gateway, *recipients, key="n", length=3, account=None):
 def deliver(gateway, data, later=5e9):
     """Settle all that is due, now that it is prepared, as delivered with an event that tells this."""
     with gateway.open() as store:
-        domains, _ = result_of(store.queue.due_domains(later, 10))
-        (job,) = result_of(store.queue.claim_due(domains, 10, later, later + 100))
+        lanes, _ = result_of(store.queue.due_lanes(later, 10))
+        (job,) = result_of(store.queue.claim_due([(lane, 10) for lane in lanes], later, later + 100))
         event = Event(EventKind.DELIVERY, later, data)
         settlements = tuple(Settlement(each.number, RecipientState.DELIVERED, 1, 0, event) for each in job.recipients)
         assert result_of(store.queue.settle([SettledJob(job.submission, job.lease, settlements)])) == len(settlements)

@@ -2,7 +2,7 @@ import pytest
 
 from smtpeter.cli import queue
 from smtpeter.cli.installation import result_of
-from smtpeter.model.delivery import RecipientState, SettledJob, Settlement
+from smtpeter.model.delivery import Lane, RecipientState, SettledJob, Settlement
 from tests.unit.cli.conftest import START
 
 
@@ -33,7 +33,7 @@ def test_hold_release_cancel(gateway):
 def leave_attempted(gateway, domain):
     """Claims what is due in a domain and ends it as deferred."""
     with gateway.open() as store:
-        for job in result_of(store.queue.claim_due([domain], 100, START, START + 900)):
+        for job in result_of(store.queue.claim_due([(Lane(domain, 0), 100)], START, START + 900)):
             settlements = tuple(
                 Settlement(recipient.number, RecipientState.DUE, 1, START + 60, None) for recipient in job.recipients
             )
@@ -61,7 +61,7 @@ def test_deferred_is_what_is_due_and_was_attempted(gateway):
 def test_what_is_being_attempted_is_left_alone_and_told(gateway, verb):
     gateway.enqueue("x@example.net", "y@example.org")
     with gateway.open() as store:
-        result_of(store.queue.claim_due(["example.net"], 100, START, START + 900))
+        result_of(store.queue.claim_due([(Lane("example.net", 0), 100)], START, START + 900))
     result = gateway.run("queue", verb, "--yes")
     assert result.exit_code == 0
     assert result.stderr == "being attempted just now, and left alone: 1 recipient\n"

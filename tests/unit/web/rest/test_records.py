@@ -86,6 +86,18 @@ def test_events_without_a_log_file_have_what_explains_them() -> None:
     assert fields(make_record(1, EventKind.HELD))["description"] == ""
 
 
+@pytest.mark.parametrize("kind", list(EventKind))
+def test_what_was_said_to_a_receiver_is_not_told_to_clients(kind: EventKind) -> None:
+    record = make_record(1, kind, data={**DELIVERED, "dialogue": "12 < 250 Ok", "tls": "TLSv1.3", "class": "policy"})
+    for text in (json_object(record), json_event(record), json_event(record, everything=True)):
+        assert "dialogue" not in text and "12 < 250 Ok" not in text
+    assert json.loads(json_event(record, everything=True))["class"] == "policy"
+    for log in LOGS:
+        if log.kind is kind:
+            assert set(fields(record)) == set(log.fields), "tls and class have no column"
+            assert "12 < 250 Ok" not in str(list(rows(log, [record])))
+
+
 def test_an_event_has_its_fields_flat_and_again_below_data() -> None:
     event = json.loads(json_event(make_record(1, EventKind.CLICK, data=CLICKED)))
     assert event["event"] == "click"
