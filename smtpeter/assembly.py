@@ -45,6 +45,7 @@ from smtpeter.interfaces import (
     ISubmissionIntake,
 )
 from smtpeter.locations import is_loopback
+from smtpeter.model.delivery import Job
 from smtpeter.outgoing import Outgoing
 from smtpeter.settings import Settings
 from smtpeter.smtp.server import SessionLimits
@@ -97,7 +98,12 @@ class Assembly:
             lifetime=delivery.expire,
             in_thread=in_thread,
             submission=store.queue.submission,
+            travelling=self._travelling,
         )
+
+    def _travelling(self, job: Job) -> tuple[tuple[str, str], ...]:
+        """Those of a job's options that tell how it is to be encrypted on its way: they hold for reports of it, too."""
+        return tuple([(name, value) for name, value in job.options if self._catalog.securing({name: value})])
 
     def scheduler(self, outgoing: Outgoing) -> Scheduler:
         """What has mail delivered."""

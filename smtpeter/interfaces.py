@@ -447,8 +447,9 @@ class IDeliveryAgent(Interface):
     def exhausted(lanes: Collection[Lane]) -> None:
         """Nothing more is due in these now."""
 
-    def waiting() -> Iterable[tuple[Sequence[Lane], Outcome]]:
-        """Lanes with something due that cannot go now, and what that means for a recipient there."""
+    def waiting() -> Iterable[tuple[Sequence[Lane], Outcome, bool]]:
+        """Lanes with something due that cannot go now, what that means for a recipient there, and whether their site is
+        paused (or unknown); otherwise it only has no room."""
 
     def parts(job: Job) -> Sequence[Job]:
         """The same recipients in jobs that go to one site each, and can go at the same time."""
@@ -520,7 +521,10 @@ class ISenderDomains(Interface):
         """Whether the domain, or one that it is below, is the account's; of several the nearest decides."""
 
     def keys(account: int | None, domain: str) -> Sequence[SigningKey]:
-        """What signs mail of this account from this domain; empty where it is not the account's."""
+        """What signs mail of this account from this domain; empty where it is not the account's.
+
+        :raises smtpeter.errors.FeatureMissing: where one of its keys cannot be used.
+        """
 
     def has_keys(account: int | None) -> bool:
         """Whether there is anything that signs mail of this account."""

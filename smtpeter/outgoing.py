@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
@@ -38,6 +38,8 @@ from smtpeter.model.delivery import Job, Outcome
 from smtpeter.model.route import Route, Target, TlsPolicy
 from smtpeter.settings import Settings, SourceAddress
 from smtpeter.smtp.client_events import ClientProfile
+
+T = TypeVar("T")
 
 MEMORY = 100_000_000  # octets of content: two of the largest messages that we take by default
 RELAY_PAUSES = (1.0, 60.0)  # seconds: whoever runs a relay of his own wants it used as soon as it is back
@@ -108,7 +110,7 @@ class Outgoing:
             make_sources=self._sources,
             make_pool=self._pool,
             policy=self._policy,
-            usual_policy=self._settings.delivery.tls,
+            usual_policy=TlsPolicy.MAY if self._settings.delivery.mode == "relay" else self._settings.delivery.tls,
         )
         self._book.paces, self._book.resume = agent.paces, agent.resume
         return agent
@@ -117,9 +119,9 @@ class Outgoing:
 
     def _router(self) -> IRouter:
         delivery = self._settings.delivery
-        table = {domain: _way(key, self._relays[key]) for domain, key in delivery.relays.items()}
+        table = {domain: _way(key, self._relays) for domain, key in delivery.relays.items()}
         if delivery.mode == "relay":
-            return Relays(OneWay(_way(delivery.relay, self._relays[delivery.relay])), table)
+            return Relays(OneWay(_way(delivery.relay, self._relays)), table)
         name_servers = NameServers(delivery.resolver)
         sources = [source.address for source in delivery.addresses]
         router = Router(
@@ -135,8 +137,12 @@ class Outgoing:
         return Relays(router, table)
 
     def _policy(self, job: Job, domain: str) -> TlsPolicy:
-        """The strictest of what the domain and the message are to have."""
-        asked = _find_domain(self._settings.delivery.tls_domains, domain) or self._settings.delivery.tls
+        """The strictest of what the domain and the message are to have.  How relays are spoken to is told by their URL,
+        unless somebody asks for more."""
+        delivery = self._settings.delivery
+        by_relay = delivery.mode == "relay" or _find_domain(delivery.relays, domain) is not None
+        usual = TlsPolicy.MAY if by_relay else delivery.tls
+        asked = _find_domain(delivery.tls_domains, domain) or usual
         if job.options:
             for _, feature in self._catalog.securing(dict(job.options)):
                 asked = max(asked, feature.tls_policy(dict(job.options)), key=_STRICTNESS.__getitem__)
@@ -146,12 +152,9 @@ class Outgoing:
 
     def _limits(self, route: Route) -> SiteLimits:
         """Our addresses for a site, each with its pace there."""
-        versions = {version_of(target.address) for target in route.targets if target.address}
-        ours = self._settings.delivery.addresses
-        usable = [each for each in ours if not versions or version_of(each.address) in versions]
         allotments = [
             Allotment(address, self._throttle(route, route.site, address))
-            for address in order_sources(route.site, usable or ours)
+            for address in order_sources(route.site, self._settings.delivery.addresses)
         ]
         return SiteLimits(route.site, allotments)
 
@@ -218,7 +221,11 @@ class Outgoing:
                 relay=relay is not None,
             ),
             timers=self._reactor,
-            tls=partial(self._tls.verified if verified else self._tls.unverified, target.host),
+            # A literal is [192.0.2.1] for people; certificates have the address as it is.
+            tls=partial(
+                self._tls.verified if verified else self._tls.unverified,
+                target.address if target.host.startswith("[") else target.host,
+            ),
             tls_first=tls_first,
             verified=verified,
             idle=shape.idle,
@@ -248,12 +255,17 @@ def _read_relays(settings: Settings) -> Mapping[str, RelayRoute]:
     return {url: parse_relay_route(url) for url in urls}
 
 
-def _way(key: str, relay: RelayRoute) -> Route:
+def _way(key: str, relays: Mapping[str, RelayRoute]) -> Route:
+    """The way to a relay.  Who logs in otherwise, or encrypts otherwise, has connections of his own."""
+    relay = relays[key]
     host = f"[{relay.host}]" if ":" in relay.host else relay.host
-    return Route(f"{host}:{relay.port}", (Target(relay.host, "", relay.port),), key)
+    site = f"{host}:{relay.port}"
+    is_shared = sum((each.host, each.port) == (relay.host, relay.port) for each in relays.values()) > 1
+    own = f"{relay.security.value}://{relay.username}@{site}" if is_shared else ""
+    return Route(site, (Target(relay.host, "", relay.port),), key, own)
 
 
-def _find_domain(table: Mapping[str, TlsPolicy], domain: str) -> TlsPolicy | None:
+def _find_domain(table: Mapping[str, T], domain: str) -> T | None:
     """What a table says of a domain: by its name, or by the nearest ``*.parent``."""
     found = table.get(domain)
     while found is None and domain:

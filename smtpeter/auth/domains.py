@@ -14,7 +14,7 @@ from zope.interface import implementer
 from smtpeter.auth.domain_keys import record_name
 from smtpeter.auth.keys import KeyRing
 from smtpeter.auth.sealing import Unsealable, unseal
-from smtpeter.errors import StorageUnavailable
+from smtpeter.errors import FeatureMissing, StorageUnavailable
 from smtpeter.interfaces import IDomainStore, ISenderDomains
 from smtpeter.model.domain import DomainKey, SenderDomain, SigningKey
 
@@ -25,13 +25,15 @@ RETRY = 1.0
 class _Registered(NamedTuple):
     account: int
     keys: tuple[SigningKey, ...]
+    is_broken: bool = False
 
 
 @implementer(ISenderDomains)
 class SenderDomains:
     """All domains as they were when :meth:`take` was last called.
 
-    Each key is unsealed once; one that cannot be is logged as an error and not used.
+    Each key is unsealed once.  One that cannot be is logged as an error, and mail of its domain waits until it can, or
+    is removed: unsigned it might be taken for a forgery.
     """
 
     _log = Logger()
@@ -52,7 +54,11 @@ class SenderDomains:
     def keys(self, account: int | None, domain: str) -> Sequence[SigningKey]:
         """See :meth:`smtpeter.interfaces.ISenderDomains.keys`."""
         nearest = self._nearest(domain)
-        return () if nearest is None or nearest.account != account else nearest.keys
+        if nearest is None or nearest.account != account:
+            return ()
+        if nearest.is_broken:
+            raise FeatureMissing(f"A key of the domain of {domain} cannot be used")
+        return nearest.keys
 
     def has_keys(self, account: int | None) -> bool:
         """See :meth:`smtpeter.interfaces.ISenderDomains.has_keys`."""
@@ -66,8 +72,9 @@ class SenderDomains:
         self._registered = {}
         for each in domains:
             keys = [self._unseal(each.domain, key, before) for key in each.keys]
-            self._registered[each.domain] = _Registered(each.account, tuple(key for key in keys if key is not None))
-        self._signing = frozenset(each.account for each in self._registered.values() if each.keys)
+            usable = tuple(key for key in keys if key is not None)
+            self._registered[each.domain] = _Registered(each.account, usable, len(usable) < len(keys))
+        self._signing = frozenset(each.account for each in self._registered.values() if each.keys or each.is_broken)
         self._seen = domains
 
     def _nearest(self, domain: str) -> _Registered | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from random import sample
 from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -25,8 +26,10 @@ BUSY = 15.0  # seconds for which the store need not tell again of lanes that are
 UNROUTED = 30.0  # seconds for which lanes without a way are left alone
 SOME = 20  # recipients of such a lane that are told so at once
 LOOK = 500  # groups that are looked at in one plan
+SAMPLE = 500  # lanes of a group that are looked through at once for what is overdue
 UNUSED = 600.0  # seconds after which a group that nobody used is forgotten
 
+_CHANGED = Outcome(OutcomeKind.NOT_TRIED, 0, "4.4.0", "The way to this domain has just changed")
 _NO_ROOM = Outcome(OutcomeKind.DEFERRED, 0, "4.4.5", "The receiving site takes no more now")
 
 MakeLimits = Callable[[Route], SiteLimits]
@@ -158,16 +161,21 @@ class DeliveryAgent:
             if group is not None and self._leave(lane) > now:
                 self._unpark.setdefault(group.name, []).append(lane)
 
-    def waiting(self) -> Iterator[tuple[list[Lane], Outcome]]:
-        """See the interface."""
+    def waiting(self) -> Iterator[tuple[list[Lane], Outcome, bool]]:
+        """See the interface.  Of very many lanes some are told, other ones each time."""
         for group in list(self._resting.values()):
-            reason = next((pool.reason for pool in group.pools.values() if pool.pause()), _NO_ROOM)
-            yield group.turns.lanes(), reason._replace(kind=OutcomeKind.DEFERRED)
+            reason = next((pool.reason for pool in group.pools.values() if pool.pause()), None)
+            lanes = group.turns.lanes()
+            some = sample(lanes, SAMPLE) if len(lanes) > SAMPLE else lanes
+            yield some, (reason or _NO_ROOM)._replace(kind=OutcomeKind.DEFERRED), reason is not None
+        unrouted: dict[Outcome, list[Lane]] = {}
         for lane, outcome in list(self._unrouted.items()):
-            if not isinstance(self._router.known(lane.domain), Outcome):
-                del self._unrouted[lane]
+            if isinstance(self._router.known(lane.domain), Outcome):
+                unrouted.setdefault(outcome, []).append(lane)
             else:
-                yield [lane], outcome
+                del self._unrouted[lane]
+        for outcome, lanes in unrouted.items():
+            yield lanes[:SAMPLE], outcome, True
 
     def _add(self, lane: Lane, route: Route) -> _Group:
         """It has something due, which goes this way."""
@@ -281,11 +289,14 @@ class DeliveryAgent:
 
     def deliver(self, job: Job) -> Deferred[Mapping[int, Outcome]]:
         """See the interface."""
-        domain = job.recipients[0].domain
-        found = self._router.known(domain)
+        found = self._router.known(job.recipients[0].domain)
+        first, *others = self.parts(job)
+        if others:  # the way of some has changed since they were put together
+            left = dict.fromkeys([each.number for part in others for each in part.recipients], _CHANGED)
+            return self.deliver(first).addCallback(lambda outcomes: {**left, **outcomes})
         if found is not None:
             return self._deliver(found, job)
-        return self._router.route(domain).addCallback(self._deliver, job)
+        return self._router.route(job.recipients[0].domain).addCallback(self._deliver, job)
 
     def _deliver(self, found: Route | Outcome, job: Job) -> Deferred[Mapping[int, Outcome]]:
         if self._stopped is not None:

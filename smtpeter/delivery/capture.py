@@ -28,7 +28,7 @@ class CaptureAgent:
     def exhausted(self, lanes: Collection[Lane]) -> None:
         """Nothing is kept in mind."""
 
-    def waiting(self) -> Iterator[tuple[Sequence[Lane], Outcome]]:
+    def waiting(self) -> Iterator[tuple[Sequence[Lane], Outcome, bool]]:
         """Nothing ever waits."""
         return iter(())
 

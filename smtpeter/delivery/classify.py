@@ -28,6 +28,7 @@ from smtpeter.model.delivery import FailureKind, Outcome, OutcomeKind
 from smtpeter.settings import SettingsError
 
 SHIPPED = "classification.toml"
+TEXT_LIMIT = 300  # characters of a reply that are looked at: what it means stands in front
 _UNTOUCHED = (OutcomeKind.DELIVERED, OutcomeKind.NOT_TRIED)
 
 
@@ -71,7 +72,7 @@ class Classifier:
     def _failure(self, outcome: Outcome) -> FailureKind:
         steps, last = self._steps(outcome.code, outcome.enhanced, outcome.stage)
         if steps:
-            text = outcome.text.lower()
+            text = outcome.text[:TEXT_LIMIT].lower()
             for step in steps:
                 if step.text.search(text):
                     return step.failure

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from smtpeter.delivery.places import Places
 from smtpeter.delivery.throttle import Throttle
 from smtpeter.settings import SourceAddress
+
+AT_ONCE = 100  # of those that wait for room, when there is all of it
 
 
 class Allotment:
@@ -35,9 +38,10 @@ class SiteLimits:
         """A message is not on its way any more."""
         self.load -= 1
         # When nothing is on its way any more nobody else will call them.
-        for hear in list(self.starved)[: 1 if self.load else None]:
-            self.starved.pop(hear, None)
-            hear()
+        for hear in list(islice(self.starved, 1 if self.load else AT_ONCE)):
+            if hear in self.starved:
+                del self.starved[hear]
+                hear()
 
 
 class Source:

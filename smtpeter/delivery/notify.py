@@ -50,7 +50,8 @@ class Notifier:
     """Makes one report for recipients of a message that something is to be told of together.
 
     ``entropy`` gives so many random octets; ``lifetime`` is how long (seconds) delivery of a report is tried;
-    ``in_thread`` calls what takes too long for the reactor's thread; ``submission`` finds what was taken in.
+    ``in_thread`` calls what takes too long for the reactor's thread; ``submission`` finds what was taken in;
+    ``travelling`` tells which options of a message hold for reports of it, which may return all of it.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Notifier:
         lifetime: float,
         in_thread: Callable[[Callable[[], bytes]], Deferred[Any]],
         submission: Callable[[str], Awaitable[Submission]],
+        travelling: Callable[[Job], tuple[tuple[str, str], ...]] = lambda job: (),
     ) -> None:
         self._hostname = hostname
         self._content = content
@@ -69,6 +71,7 @@ class Notifier:
         self._lifetime = lifetime
         self._in_thread = in_thread
         self._submission = submission
+        self._travelling = travelling
 
     async def report(self, job: Job, conclusions: Sequence[Conclusion], now: float) -> Submission | None:
         """The report to enqueue with the outcomes, None where nobody wants one.
@@ -131,6 +134,7 @@ class Notifier:
             expires=now + self._lifetime,
             subject=report_subject(actions),
             message_id=message_id,
+            options=self._travelling(job),
         )
 
     async def _read_original(self, job: Job) -> bytes:

@@ -97,7 +97,7 @@ class Opener:
 
     def gives_up_tls(self, target: Target) -> bool:
         """TLS with this host failed: whether it may be spoken to in clear instead."""
-        if self._policy_for(target.host) is not TlsPolicy.MAY:
+        if self.route.relay or self._policy_for(target.host) is not TlsPolicy.MAY:
             return False
         self._broken_tls.note(target.host)
         return True

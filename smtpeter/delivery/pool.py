@@ -16,6 +16,7 @@ from smtpeter.delivery.limits import SiteLimits, Source
 from smtpeter.delivery.opening import Opener, Opening
 from smtpeter.delivery.places import Places
 from smtpeter.delivery.shaping import Action, Reaction
+from smtpeter.delivery.sources import reaches
 from smtpeter.delivery.tempo import STALL, Tempo
 from smtpeter.delivery.throttle import Shape
 from smtpeter.delivery.waiting import Memory, Waiting, Work
@@ -25,6 +26,7 @@ from smtpeter.smtp.transaction import Transaction
 
 DEPTH = 20  # messages that may wait for each connection of a site that takes them quickly
 TURN = 20  # messages that a connection carries while other hosts of its site, or other sites, wait for its place
+LOOK = 15.0  # seconds after which those that wait for room look themselves whether there is some
 BARRED = 60.0  # seconds for which hosts whose TLS is not as it has to be are not asked again
 AHEAD = 2.0  # seconds for which a site with a rate has its next messages at hand
 
@@ -86,6 +88,7 @@ class Pool:
         self._timers = common.timers
         self._shape = shape
         self._sources = sources
+        self._reaching = _reaching(sources, opener.route)
         self._opener = opener
         self._on_room = on_room
         self._on_change = on_change
@@ -113,6 +116,7 @@ class Pool:
     @route.setter
     def route(self, route: Route) -> None:
         self._opener.route = route
+        self._reaching = _reaching(self._sources, route)
 
     def deliver(self, job: Job) -> Deferred[Mapping[int, Outcome]]:
         """See :meth:`smtpeter.interfaces.IDeliveryAgent.deliver`."""
@@ -141,13 +145,13 @@ class Pool:
     def pause(self) -> float:
         """Seconds for which nothing is sent there; 0.0: it is not paused."""
         now = self._timers.seconds()
-        return min(source.paused(now) for source in self._sources)
+        return min(source.paused(now) for source in self._reaching)
 
     def want_room(self) -> None:
         """There would have been more: tell when there is room."""
         self._starved = True
         self._limits.starved[self._hear] = None
-        self._set_alarm(self._wait())
+        self._set_alarm(self._wait() or LOOK)
 
     @property
     def is_unused(self) -> bool:
@@ -156,6 +160,7 @@ class Pool:
 
     def resume(self) -> None:
         """As if nothing had been."""
+        self.reason = _PAUSED
         for source in self._sources:
             source.throttle.resume()
             source.reach.resume()
@@ -209,7 +214,7 @@ class Pool:
     def _source(self) -> Source | None:
         """The one to send from now; None: all are paused."""
         now = self._timers.seconds()
-        return next((source for source in self._sources if not source.paused(now)), None)
+        return next((source for source in self._reaching if not source.paused(now)), None)
 
     def _feed(self) -> None:
         """Give idle connections work, or open more, or say why not."""
@@ -487,7 +492,7 @@ class Pool:
             self._on_room()
         else:
             self._limits.starved[self._hear] = None
-            self._set_alarm(self._wait())
+            self._set_alarm(self._wait() or LOOK)
 
     def _wait(self) -> float:
         """Seconds until a pause is over, or until the next message may go; 0.0: neither keeps us."""
@@ -512,7 +517,7 @@ class Pool:
             self._limits.starved.pop(self._hear, None)
             self._on_room()
         elif self._starved:
-            self._set_alarm(self._wait())
+            self._set_alarm(self._wait() or LOOK)
 
     # --- connections ---
 
@@ -539,6 +544,7 @@ class Pool:
 
     def opened(self, opening: Opening, connection: Connection) -> None:
         """A connection is ready for mail."""
+        self.reason = _PAUSED
         self._openings.discard(opening)
         self._usable.add(connection)
         self._idle.append(connection)
@@ -588,3 +594,9 @@ def _is_tls_trouble(outcome: Outcome) -> bool:
     if outcome.code == 421:
         return False
     return outcome.stage in ("starttls", "tls") or (outcome.stage == "hello" and outcome.enhanced == "4.7.4")
+
+
+def _reaching(sources: Sequence[Source], route: Route) -> Sequence[Source]:
+    """Those from which some of the targets can be reached; all, where that is none: trying tells why."""
+    reaching = [each for each in sources if any(reaches(each.address, target) for target in route.targets)]
+    return reaching or sources

@@ -79,13 +79,17 @@ def conclude_overdue(job: Job, now: float, outcome: Outcome = _OVERDUE) -> list[
     ]
 
 
-def conclude_waiting(job: Job, outcome: Outcome, now: float, policy: RetryPolicy) -> list[Conclusion]:
-    """Settlements for a job that is due and cannot be attempted now, because its site is paused; ``outcome`` is why.
+def conclude_waiting(
+    job: Job, outcome: Outcome, now: float, policy: RetryPolicy, *, paused: bool = True
+) -> list[Conclusion]:
+    """Settlements for a job that is due and cannot be attempted now, because its site is ``paused``, or has no room for
+    it yet; ``outcome`` is why.
 
     Where its time is over, our own limit or its sender's, it expires: there is no last attempt to a site that takes
-    none.  Otherwise it stays as it is, but that its sender may have to be told of the delay.
+    none.  One that is only busy will come to it, and then our own limit is over but for a last attempt, as
+    :func:`is_overdue` has it.  Otherwise it stays as it is, but that its sender may have to be told of the delay.
     """
-    if now >= job.expires:
+    if now >= job.expires if paused else is_overdue(job, now, policy):
         return conclude_overdue(job, now, outcome)
     return [
         Conclusion(

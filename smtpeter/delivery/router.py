@@ -157,6 +157,11 @@ class Router:
 
     def _way(self, domain: str, found: mx.Hosts, looked_up: Sequence[_Addresses]) -> Route | Outcome:
         """What comes of the addresses of all hosts."""
+        share = mx.share_of(len(looked_up))  # of each family: more are not used, and each costs a look at this machine
+        looked_up = [
+            each._replace(answers=[answer._replace(addresses=answer.addresses[:share]) for answer in each.answers])
+            for each in looked_up
+        ]
         verdicts = {
             address: self._judge(address)
             for each in looked_up

@@ -358,14 +358,15 @@ class Scheduler(Service):
     async def _end_overdue(self) -> None:
         """What waits for a site that takes nothing still ends in its time, and its sender is told of the delay."""
         try:
-            for lanes, reason in list(self._agent.waiting()):
+            for lanes, reason, paused in list(self._agent.waiting()):
                 if not self.running:
                     return
                 now = self._time.now()
                 delayed = now - self._policy.delay_notice
                 jobs = await self._queue.claim_overdue(lanes, OVERDUE_STEP, now, delayed, now + self._lease)
                 for job in jobs:
-                    conclusions = conclude_waiting(self._time.in_real_time(job), reason, now, self._policy)
+                    job = self._time.in_real_time(job)
+                    conclusions = conclude_waiting(job, reason, now, self._policy, paused=paused)
                     self._settler.add(Ended(job, conclusions))
         except Exception as error:
             self._note_trouble(error)

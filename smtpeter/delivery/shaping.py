@@ -107,7 +107,7 @@ class Shaping:
             return None
         for rule in self._candidates(site, outcome.code, outcome.enhanced, outcome.stage):
             text = rule.condition.text
-            if text is None or text.search(outcome.text):
+            if text is None or text.search(outcome.text[:_REASON_LIMIT]):
                 said = " ".join(filter(None, (str(outcome.code), outcome.enhanced, outcome.text)))
                 return Reaction(rule.action, rule.seconds, rule.factor, f"{rule.name}: {said}"[:_REASON_LIMIT])
         return None

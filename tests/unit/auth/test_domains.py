@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from smtpeter.auth import domains as module
 from smtpeter.auth.domains import RETRY, DomainReader, SenderDomains
 from smtpeter.auth.keys import KeyRing
-from smtpeter.errors import StorageUnavailable
+from smtpeter.errors import FeatureMissing, StorageUnavailable
 from smtpeter.interfaces import ISenderDomains
 from tests.fakes.domains import ACCOUNT, RING, FakeDomainStore, keys_of, make_domain, make_domains
 
@@ -62,20 +62,22 @@ def test_only_accounts_with_keys_have_mail_signed() -> None:
     assert found.owns(OTHER, "bare.example")
 
 
-def test_a_key_that_cannot_be_unsealed_is_told_and_not_used() -> None:
+def test_a_key_that_cannot_be_unsealed_is_told_and_mail_waits_for_it() -> None:
     good, bad = keys_of("own.example")
     with capturedLogs() as logs:
         found = SenderDomains(RING, [make_domain(keys=(good, bad._replace(sealed=b"x" * 40)))])
-    assert [key.selector for key in found.keys(ACCOUNT, "own.example")] == [good.selector]
+    with pytest.raises(FeatureMissing):
+        found.keys(ACCOUNT, "own.example")
+    assert not found.keys(OTHER, "own.example")
     (event,) = logs
     assert (event["log_level"].name, event["selector"], event["domain"]) == ("error", "s202311e", "own.example")
 
 
-def test_with_other_master_keys_no_key_is_used_and_the_domain_is_still_owned() -> None:
+def test_with_other_master_keys_mail_waits_and_the_domain_is_still_owned() -> None:
     with capturedLogs() as logs:
         found = SenderDomains(KeyRing("9", {"9": b"9" * 32}), [make_domain()])
     assert len(logs) == 2
-    assert not found.has_keys(ACCOUNT)
+    assert found.has_keys(ACCOUNT)  # or it would go unsigned
     assert found.owns(ACCOUNT, "own.example")
 
 

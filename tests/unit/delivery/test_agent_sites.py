@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionRefusedError
 
 from smtpeter.delivery.agent import BUSY, SOME, UNROUTED, UNUSED
 from smtpeter.delivery.plan import Parked, Plan
-from smtpeter.delivery.pool import BARRED
+from smtpeter.delivery.pool import BARRED, LOOK
 from smtpeter.delivery.throttle import Rate, Shape
 from smtpeter.model.delivery import Job, Lane, Outcome, OutcomeKind
 from smtpeter.model.route import Target, TlsPolicy
@@ -146,6 +146,8 @@ def test_lanes_of_a_busy_site_are_left_alone_for_a_while_and_the_site_tells_of_r
     world.fill(A)
     assert world.plan(A, B).parked == [Parked("a.example", [A], BUSY)]
     assert not world.rooms
+    ((waiting, _, paused),) = world.agent.waiting()
+    assert (waiting, paused) == ([A], False)
     world.say()
     assert world.rooms == 1
     assert A in world.shares()
@@ -162,8 +164,8 @@ def test_lanes_of_a_dead_site_are_left_alone_until_its_pause_is_over() -> None:
     assert (site, list(lanes)) == ("a.example", [A])
     assert 90 <= seconds <= 110
     assert list(dict(plan.shares)) == [B]
-    ((waiting, reason),) = world.agent.waiting()
-    assert (waiting, reason.kind) == ([A], DEFERRED)
+    ((waiting, reason, paused),) = world.agent.waiting()
+    assert (waiting, reason.kind, paused) == ([A], DEFERRED, True)
     assert "refused" in reason.text
     world.down.clear()
     world.advance(seconds)
@@ -245,7 +247,7 @@ def test_that_there_is_no_way_is_told_at_once_and_then_not_too_often() -> None:
     (outcomes,) = world.deliver(mail(A, 2))
     assert outcomes == {1: NO_WAY, 2: NO_WAY}
     # More of it than was told so has to end in its time.
-    assert list(world.agent.waiting()) == [([A], NO_WAY)]
+    assert list(world.agent.waiting()) == [([A], NO_WAY, True)]
     world.router.ways["a.example"] = way("a.example")
     assert world.shares(A) == {A: 4}
     assert list(world.agent.waiting()) == []
@@ -389,6 +391,26 @@ def test_hosts_of_a_site_share_its_connections() -> None:
     assert [kinds(each[0]) for each in fired] == [[DELIVERED]] * 5
 
 
+def test_hosts_that_nobody_tells_of_room_look_themselves() -> None:
+    ways = {"a.example": way("provider", "mx1"), "b.example": way("provider", "mx2")}
+    world = World(ways, shape=SHAPE._replace(connections=1, start=1, message_rate=Rate(1, 1.0, 1)))
+    world.slow = {"mx1"}
+    world.shares(A)
+    world.fill(A, 10)
+    assert not world.shares(B)
+    world.agent.exhausted([A])
+    for limits in world.agent._limits.values():
+        limits.starved.clear()
+    for _ in range(12):
+        world.say()
+        world.advance(1.0)
+    assert len(world.network.messages) == 10
+    assert not world.rooms
+    world.advance(LOOK)
+    assert world.rooms == 1
+    assert B in world.shares()
+
+
 def test_the_last_that_ends_lets_all_know_that_there_is_room() -> None:
     """Nobody else would, and their mail would wait for ever."""
     shape = SHAPE._replace(connections=1, start=1, message_rate=Rate(1, 1.0, 2))
@@ -426,12 +448,13 @@ def test_a_pause_that_an_operator_ends_does_not_delay_what_waits_for_its_pace() 
     world.down = {"a.example"}
     world.shares(A)
     world.deliver(mail(A))
+    world.advance(1.0)
     assert not world.shares(A)
     world.down.clear()
     world.agent.resume("a.example")
     assert world.shares() == {A: 2}
     fired = world.start(*(mail(A, submission=f"s{number}") for number in range(4)))
-    world.advance(*[1.0] * 40)
+    world.advance(*[1.0] * 22)
     assert [kinds(each[0]) for each in fired] == [[DELIVERED]] * 4
 
 

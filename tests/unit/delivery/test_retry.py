@@ -298,3 +298,15 @@ def test_nobody_waits_beyond_the_time_for_delivery(
         assert now + pause <= after.settlement.due <= job.expires
     (waiting,) = conclude_waiting(job, PAUSED, now, policy)
     assert (waiting.settlement.state is RecipientState.DUE) == (now < job.expires)
+
+
+def test_mail_for_a_site_that_is_only_busy_has_its_last_attempt() -> None:
+    """Our own lifetime was over while the server stood still: that is no reason to give up untried."""
+    job = make_job(time=NOW - 90_000, expires=NOW - 3_600)
+    assert job.expires - job.time >= POLICY.lifetime - 1
+    (busy,) = conclude_waiting(job, PAUSED, NOW, POLICY, paused=False)
+    (dead,) = conclude_waiting(job, PAUSED, NOW, POLICY)
+    assert (busy.settlement.state, dead.settlement.state) == (RecipientState.DUE, RecipientState.EXPIRED)
+    limited = make_job(time=NOW - 600, expires=NOW - 1)  # by its sender
+    (over,) = conclude_waiting(limited, PAUSED, NOW, POLICY, paused=False)
+    assert over.settlement.state is RecipientState.EXPIRED

@@ -38,7 +38,7 @@ class FakeAgent:
         self.most = 0
         self.parks = 0.0
         self.over: list[Lane] = []
-        self.cannot: list[tuple[Sequence[Lane], Outcome]] = []
+        self.cannot: list[tuple[Sequence[Lane], Outcome, bool]] = []
         self.tell: Callable[[], None] = lambda: None
         self.stopping = False
         self.stopped: Deferred[None] = Deferred()
@@ -67,7 +67,7 @@ class FakeAgent:
     def exhausted(self, lanes: Collection[Lane]) -> None:
         self.over += lanes
 
-    def waiting(self) -> Sequence[tuple[Sequence[Lane], Outcome]]:
+    def waiting(self) -> Sequence[tuple[Sequence[Lane], Outcome, bool]]:
         return self.cannot
 
     def parts(self, job: Job) -> Sequence[Job]:
@@ -514,6 +514,17 @@ def test_crowded_lanes_that_cannot_be_put_out_of_the_way_are_not_asked_for_in_a_
     assert len(asked) < 20
 
 
+def test_an_agent_that_always_wants_more_told_gives_a_store_in_trouble_its_time() -> None:
+    bench = Bench()
+    plan = bench.agent.plan
+    bench.agent.plan = lambda *a: plan(*a)._replace(parked=[Parked("", [OTHER], 0.0)])  # type: ignore[method-assign]
+    bench.queue.claim_due = lambda *arguments: fail(StorageUnavailable("disk"))  # type: ignore[method-assign]
+    bench.queue.add(make_job())
+    asked = count_looks(bench)
+    bench.start().run(10.0)
+    assert len(asked) < 20
+
+
 def count_looks(bench: Bench) -> list[float]:
     looks: list[float] = []
     due_lanes = bench.queue.due_lanes
@@ -569,7 +580,7 @@ def test_parts_of_a_job_end_on_their_own() -> None:
 def test_what_waits_for_a_dead_site_ends_in_its_time_with_the_reason() -> None:
     bench = Bench()
     bench.agent.places = 0
-    bench.agent.cannot = [([LANE], DEAD)]
+    bench.agent.cannot = [([LANE], DEAD, True)]
     bench.queue.add(make_job(expires=NOW + 30), make_job(submission="s2", expires=NOW + 90000))
     bench.start().run(100.0)
     assert not bench.agent.jobs
@@ -584,7 +595,7 @@ def test_what_waits_for_a_dead_site_ends_in_its_time_with_the_reason() -> None:
 def test_the_sender_of_what_waits_for_a_dead_site_is_told_of_the_delay_once() -> None:
     bench = Bench()
     bench.agent.places = 0
-    bench.agent.cannot = [([LANE], DEAD)]
+    bench.agent.cannot = [([LANE], DEAD, True)]
     bench.queue.add(make_job(recipients=[make_recipient(notify="DELAY")], time=NOW - 5 * 3600.0, expires=NOW + 90000))
     bench.start().run(200.0)
     assert bench.notifier.reports == [("s1", [1])]
@@ -595,7 +606,7 @@ def test_the_sender_of_what_waits_for_a_dead_site_is_told_of_the_delay_once() ->
 def test_what_waits_in_vain_is_looked_for_again_after_trouble_and_never_twice_at_a_time() -> None:
     bench = Bench()
     bench.agent.places = 0
-    bench.agent.cannot = [([LANE], DEAD)]
+    bench.agent.cannot = [([LANE], DEAD, True)]
     claim, asked = bench.queue.claim_overdue, []
 
     def slow(*arguments: Any) -> Deferred[Any]:
