@@ -38,7 +38,7 @@ from tests.integration.gateway import Gateway, free_ports, send, wait_for
 DOMAINS = 200
 NETWORK = "127.40"
 PROCESSES = 100
-"""Of Postfix for each service; more only made it slower."""
+"""Of Postfix for each service.  Other numbers were not tried."""
 
 _MANY = """
 default_process_limit = {processes}
