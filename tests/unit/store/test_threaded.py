@@ -20,7 +20,8 @@ from tests.unit.store.stand_ins import Faulty, Reactor, fault
 class Setup:
     def __init__(self, path: Path) -> None:
         sqlite3.connect(path).execute("CREATE TABLE mail (x INTEGER PRIMARY KEY)")
-        connect(path).close()  # as everywhere else it has its log before threads come: several that make it disturb each other
+        # As everywhere else it has its log before threads come: several that make it disturb each other.
+        connect(path).close()
         self.path = path
         self.reactor = Reactor()
         self.faults: dict[str, Exception] = {}
