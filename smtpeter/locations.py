@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
+
+T = TypeVar("T")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -34,7 +37,7 @@ def parse_address(value: object) -> str:
 
     :raises ValueError: where it is none.
     """
-    if not isinstance(value, str) or not _is_address(value):
+    if not isinstance(value, str) or not is_address(value):
         raise ValueError('is not an IP address (try "192.0.2.1" or "2001:db8::1")')
     return str(ipaddress.ip_address(value))
 
@@ -68,6 +71,11 @@ def network_of(address: str) -> str:
     return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
+def version_of(address: str) -> int:
+    """4 or 6, of an IP address."""
+    return 6 if ":" in address else 4
+
+
 def is_loopback(address: str) -> bool:
     """Whether an IP address is this machine's own."""
     try:
@@ -84,7 +92,7 @@ def parse_resolver(value: object) -> str:
     """
     if isinstance(value, str):
         host, _, port = value.rpartition(":")
-        if value == "system" or (_is_port(port) and _is_address(host.removeprefix("[").removesuffix("]"))):
+        if value == "system" or (_is_port(port) and is_address(host.removeprefix("[").removesuffix("]"))):
             return value
     raise ValueError('is not a resolver (try "system" or "127.0.0.1:53")')
 
@@ -109,6 +117,15 @@ def parse_web_url(value: object) -> str:
     ):
         raise ValueError('is not the URL of a web server (try "https://mail.example.com")')
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def find_domain(table: Mapping[str, T], domain: str) -> T | None:
+    """What a table says of a domain: by its name, or else by the nearest ``*.parent``."""
+    found = table.get(domain)
+    while found is None and domain:
+        domain = domain.partition(".")[2]
+        found = table.get(f"*.{domain}")
+    return found
 
 
 class Relay(NamedTuple):
@@ -143,7 +160,7 @@ def parse_relay(value: object) -> Relay:
     if bool(parts.username) != bool(parts.password):
         raise ValueError("has to have both a user and a password, or neither")
     # Names that only a local resolver knows, such as those of containers, may have underscores.
-    if not is_host_name(parts.hostname.replace("_", "-")) and not _is_address(parts.hostname):
+    if not is_host_name(parts.hostname.replace("_", "-")) and not is_address(parts.hostname):
         raise ValueError("names a host that is neither a host name nor an IP address")
     username, password = unquote(parts.username or ""), unquote(parts.password or "")
     if not f"{username}{password}".isprintable():
@@ -151,7 +168,8 @@ def parse_relay(value: object) -> Relay:
     return Relay(parts.scheme, parts.hostname, port or _RELAY_PORTS[parts.scheme], username, password)
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether this is an IP address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
@@ -29,17 +29,16 @@ from smtpeter.delivery.route import RelayRoute, Security, parse_relay_route
 from smtpeter.delivery.router import Relays, Router
 from smtpeter.delivery.shaping import Shaping
 from smtpeter.delivery.sites import SiteBook
-from smtpeter.delivery.sources import order_sources, version_of
+from smtpeter.delivery.sources import order_sources
 from smtpeter.delivery.throttle import Shape, Throttle
 from smtpeter.delivery.tls import ClientTls
 from smtpeter.delivery.waiting import Memory
 from smtpeter.interfaces import IDeliveryAgent, IFeatureCatalog, IRouter
+from smtpeter.locations import find_domain, version_of
 from smtpeter.model.delivery import Job, Outcome
 from smtpeter.model.route import Route, Target, TlsPolicy
 from smtpeter.settings import Settings, SourceAddress
 from smtpeter.smtp.client_events import ClientProfile
-
-T = TypeVar("T")
 
 MEMORY = 100_000_000  # octets of content: two of the largest messages that we take by default
 RELAY_PAUSES = (1.0, 60.0)  # seconds: whoever runs a relay of his own wants it used as soon as it is back
@@ -83,24 +82,24 @@ class Outgoing:
         self._tls = ClientTls()
         self._broken_tls = BrokenTls(reactor)
         self._relays = _read_relays(settings)
-        self._places = places = Places(lambda: settings.delivery.connections)
+        self._places = Places(lambda: settings.delivery.connections)
         self._common = Common(
             timers=reactor,
             forms=forms,
             memory=Memory(MEMORY),
-            places=places,
+            places=self._places,
             judge=classifier.classify,
             react=shaping.react,
             mark=mark if settings.delivery.in_doubt == "hold" else None,
         )
-        self.agent: IDeliveryAgent = self._agent(places)
+        self.agent: IDeliveryAgent = self._agent()
 
     def connections(self) -> Mapping[str, int]:
         """How many there are, or are being made, to all sites; and how many there may be beside them."""
         taken = self._places.taken
         return {"taken": taken, "free": max(0, self._settings.delivery.connections - taken)}
 
-    def _agent(self, places: Places) -> IDeliveryAgent:
+    def _agent(self) -> IDeliveryAgent:
         if self._settings.delivery.mode == "capture":
             return CaptureAgent()
         agent = DeliveryAgent(
@@ -140,9 +139,9 @@ class Outgoing:
         """The strictest of what the domain and the message are to have.  How relays are spoken to is told by their URL,
         unless somebody asks for more."""
         delivery = self._settings.delivery
-        by_relay = delivery.mode == "relay" or _find_domain(delivery.relays, domain) is not None
+        by_relay = delivery.mode == "relay" or find_domain(delivery.relays, domain) is not None
         usual = TlsPolicy.MAY if by_relay else delivery.tls
-        asked = _find_domain(delivery.tls_domains, domain) or usual
+        asked = find_domain(delivery.tls_domains, domain) or usual
         if job.options:
             for _, feature in self._catalog.securing(dict(job.options)):
                 asked = max(asked, feature.tls_policy(dict(job.options)), key=_STRICTNESS.__getitem__)
@@ -258,17 +257,7 @@ def _read_relays(settings: Settings) -> Mapping[str, RelayRoute]:
 def _way(key: str, relays: Mapping[str, RelayRoute]) -> Route:
     """The way to a relay.  Who logs in otherwise, or encrypts otherwise, has connections of his own."""
     relay = relays[key]
-    host = f"[{relay.host}]" if ":" in relay.host else relay.host
-    site = f"{host}:{relay.port}"
+    site = str(relay).partition("://")[2]
     is_shared = sum((each.host, each.port) == (relay.host, relay.port) for each in relays.values()) > 1
     own = f"{relay.security.value}://{relay.username}@{site}" if is_shared else ""
     return Route(site, (Target(relay.host, "", relay.port),), key, own)
-
-
-def _find_domain(table: Mapping[str, T], domain: str) -> T | None:
-    """What a table says of a domain: by its name, or by the nearest ``*.parent``."""
-    found = table.get(domain)
-    while found is None and domain:
-        domain = domain.partition(".")[2]
-        found = table.get(f"*.{domain}")
-    return found

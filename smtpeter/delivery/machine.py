@@ -6,6 +6,8 @@ import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
+from smtpeter.locations import version_of
+
 _FOREIGN = {4: ("192.0.2.1", "198.51.100.254", "203.0.113.77"), 6: ("2001:db8::1", "2001:db8:ffff::fe", "3fff::1")}
 """For documentation: no machine has all of them."""
 
@@ -32,7 +34,7 @@ def is_own_address(address: IPv4Address | IPv6Address) -> bool:
 def usable_families(sources: Iterable[str]) -> frozenset[int]:
     """4 and 6, as far as they can be used: those of the source addresses; without any, those that have a way out (both
     where none has, since that may change)."""
-    versions = frozenset(6 if ":" in source else 4 for source in sources)
+    versions = frozenset(map(version_of, sources))
     return (
         versions
         or frozenset(version for version, far in _ABROAD.items() if _source_to(far, version))

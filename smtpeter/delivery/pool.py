@@ -555,7 +555,7 @@ class Pool:
     def not_opened(self, opening: Opening, outcome: Outcome) -> None:
         """There is no host of this site that takes mail now."""
         self._openings.discard(opening)
-        source = next(source for source in self._sources if source.address is opening.source)
+        source = self._source_of(opening)
         self._give_back(source)
         self._note_trouble(outcome, source)
         self._feed()
@@ -563,7 +563,10 @@ class Pool:
 
     def connection_made(self, opening: Opening, connection: Connection) -> None:
         """TCP is there; the session is being opened."""
-        self._alive[connection] = next(source for source in self._sources if source.address is opening.source)
+        self._alive[connection] = self._source_of(opening)
+
+    def _source_of(self, opening: Opening) -> Source:
+        return next(source for source in self._sources if source.address is opening.source)
 
     def connection_gone(self, connection: Connection) -> None:
         """See :class:`smtpeter.delivery.connection.ConnectionOwner`."""

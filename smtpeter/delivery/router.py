@@ -14,6 +14,7 @@ from smtpeter.delivery import mx
 from smtpeter.delivery.networks import Networks, Verdict
 from smtpeter.delivery.remembered import Remembered
 from smtpeter.interfaces import IRouter
+from smtpeter.locations import find_domain, version_of
 from smtpeter.model.answer import Answer, AnswerKind, Mx, Question, RecordType
 from smtpeter.model.delivery import Outcome, OutcomeKind
 from smtpeter.model.route import Route, Target
@@ -133,7 +134,7 @@ class Router:
     def _literal(self, domain: str) -> Route | Outcome:
         """The way to ``[192.0.2.1]`` or ``[ipv6:2001:db8::1]`` (RFC 5321 section 4.1.3)."""
         address = domain[1:-1].removeprefix("ipv6:")
-        version = 6 if ":" in address else 4
+        version = version_of(address)
         try:
             ip_address(address)
         except ValueError:
@@ -222,9 +223,4 @@ class Relays:
         return succeed(listed) if listed else self._inner.route(domain)
 
     def _listed(self, domain: str) -> Route | None:
-        found = self._table.get(domain)
-        above = domain
-        while found is None and "." in above:
-            above = above.partition(".")[2]
-            found = self._table.get(f"*.{above}")
-        return found
+        return find_domain(self._table, domain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
+from smtpeter.locations import version_of
 from smtpeter.model.route import Target
 from smtpeter.settings import SourceAddress
 
@@ -30,8 +31,3 @@ def reaches(source: SourceAddress, target: Target) -> bool:
     if not source.address or not target.address:
         return True
     return version_of(source.address) == version_of(target.address)
-
-
-def version_of(address: str) -> int:
-    """4 or 6."""
-    return 6 if ":" in address else 4

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
+
+from smtpeter.locations import is_address
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -21,7 +21,7 @@ class Unverified:
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        if not _is_address(self._hostname):  # RFC 6066 section 3: names only
+        if not is_address(self._hostname):  # RFC 6066 section 3: names only
             connection.set_tlsext_host_name(self._hostname.encode("ascii"))
         return connection
 
@@ -43,11 +43,3 @@ class ClientTls:
         """For this host and no other, by the certificates that the system trusts."""
         options: IOpenSSLClientConnectionCreator = optionsForClientTLS(hostname)
         return options
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
