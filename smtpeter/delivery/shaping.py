@@ -40,12 +40,13 @@ _HOST_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63
 
 
 class Action(StrEnum):
-    """What a reaction does, always for a time: divide the limits, or start nothing, from the source address that was
-    answered so, or from any."""
+    """What a reaction does, for a time: divide the limits, or start nothing, from the source address that was answered
+    so, or from any.  Or nothing at all, so that no reaction further down is asked."""
 
     SLOW = "slow"
     PAUSE_SOURCE = "pause_source"
     PAUSE_SITE = "pause_site"
+    NONE = "none"
 
 
 class Reaction(NamedTuple):
@@ -108,6 +109,8 @@ class Shaping:
         for rule in self._candidates(site, outcome.code, outcome.enhanced, outcome.stage):
             text = rule.condition.text
             if text is None or text.search(outcome.text[:_REASON_LIMIT]):
+                if rule.action is Action.NONE:
+                    return None
                 said = " ".join(filter(None, (str(outcome.code), outcome.enhanced, outcome.text)))
                 return Reaction(rule.action, rule.seconds, rule.factor, f"{rule.name}: {said}"[:_REASON_LIMIT])
         return None
@@ -156,7 +159,8 @@ def read_shaping(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str
         for kind, readers in (("site", _SITE), ("reaction", _REACTION)):
             tables[kind] = _laid_over(tables[kind], _read_named(document, kind, readers, problems))
     for name, values in tables["reaction"].items():
-        missing = [key for key in ("action", "for") if key not in values]
+        needed = ("action",) if values.get("action") is Action.NONE else ("action", "for")
+        missing = [key for key in needed if key not in values]
         if missing and not problems:
             problems.append(f"reaction {shown(name)}: {' and '.join(missing)} must be set")
     if problems:
@@ -218,7 +222,7 @@ def _rule(name: str, values: Mapping[str, Any]) -> Rule:
         frozenset(values.get("site", ())),
         condition_of(values),
         values["action"],
-        values["for"],
+        values.get("for", 0.0),
         values.get("factor", 2.0),
     )
 

@@ -83,7 +83,7 @@ CORPUS = [
     (554, "", "greeting", "Dialup/transient IP not allowed. (DIAL)", REPUTATION),
     (554, "", "greeting", "Go away", REPUTATION),
     (421, "", "greeting", "mwinf5c01 ME Trop de connexions. Too many connections, slow down. OFR004_104", REPUTATION),
-    (550, "5.2.0", "mail", "mwinf5c01 ME Mail rejected. OFR_506 [506]", REPUTATION),
+    (550, "", "greeting", "mwinf5c04 ME Adresse IP source bloquee. OFR006_102 [102]", REPUTATION),
     (550, "", "mail", "5.1.0 192.0.2.1 is not allowed to send mail. Error code: BL000001", REPUTATION),
     (554, "", "mail", "resimta-01 comcast 192.0.2.1 Comcast requires that all mail servers have a PTR record", REPUTATION),
     (550, "", "mail", "Connection frequency limited. http://service.mail.example/2", REPUTATION),
@@ -111,6 +111,7 @@ CORPUS = [
     (554, "", "end", "Transaction failed", CONTENT),
     (554, "5.6.0", "end", "Malformed MIME", CONTENT),
     (554, "5.6.3", "mail", "Conversion required but not possible", CONTENT),
+    (550, "5.2.0", "end", "mwinf5c01 ME Mail rejected. OFR_506 [506]", CONTENT),
     (550, "5.7.1", "end", "[CS01] Message rejected due to local policy.", CONTENT),
     # policy
     (550, "5.7.26", "end", "Unauthenticated email from example.com is refused due to the domain's DMARC policy. gsmtp", POLICY),

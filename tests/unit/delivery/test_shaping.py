@@ -39,14 +39,39 @@ def answer(code: int, text: str, enhanced: str = "", stage: str = "rcpt") -> Out
         (["gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com"], "google"),
         (["ASPMX.L.GOOGLE.COM.", "aspmx2.googlemail.com."], "google"),
         (["outlook-com.olc.protection.outlook.com"], "outlook.com"),
+        (["mx1.smtp.goog", "mx2.smtp.goog"], "google"),
         (["example-org.mail.protection.outlook.com"], "office365"),
+        (["example-org.mail.eo.outlook.com"], "office365"),
+        (["example-org.k-v1.mx.microsoft"], "office365"),
+        (["mx-aol.mail.gm0.yahoodns.net"], "yahoo"),
         (["mta5.am0.yahoodns.net", "mta6.am0.yahoodns.net"], "yahoo"),
         (["mx01.mail.icloud.com", "mx02.mail.icloud.com"], "icloud"),
         (["mx00.emig.gmx.net"], "gmx"),
         (["mx00.kundenserver.de", "mx01.kundenserver.de"], "gmx"),
         (["mx00.t-online.de"], "t-online"),
         (["mx1.free.fr", "mx2.free.fr"], "free.fr"),
+        (["mxint01.1and1.com", "mxint02.1and1.com"], "gmx"),
+        (["smtp-in.orange.fr", "smtp-in2.orange.fr"], "orange"),
+        (["smtpz4.laposte.net"], "laposte.net"),
         (["mx1.comcast.net"], "comcast"),
+        (["mx1a1.comcast.net", "mx2h1.comcast.net"], "comcast"),
+        (["cxr.mx.a.cloudfilter.net"], "cloudfilter"),
+        (["al-ip4-mx-vip1.prodigy.net"], "att"),
+        (["mxa-00012345.gslb.pphosted.com", "mxb-00012345.gslb.pphosted.com"], "proofpoint"),
+        (["mx1-us1.ppe-hosted.com", "mx2-us1.ppe-hosted.com"], "proofpoint"),
+        (["eu-smtp-inbound-1.mimecast.com"], "mimecast"),
+        (["za-smtp-inbound-1.mimecast.co.za"], "mimecast"),
+        (["d12345a.ess.barracudanetworks.com"], "barracuda"),
+        (["cluster5.eu.messagelabs.com"], "messagelabs"),
+        (["example.in.tmes.trendmicro.eu"], "trendmicro"),
+        (["mx-01-eu-west-1.prod.hydra.sophos.com"], "sophos"),
+        (["mx01.hornetsecurity.com"], "hornetsecurity"),
+        (["route1.mx.cloudflare.net"], "cloudflare"),
+        (["smtp.secureserver.net", "mailstore1.secureserver.net"], "godaddy"),
+        (["mx1.emailsrvr.com"], "rackspace"),
+        (["smtpin.rzone.de"], "strato"),
+        (["mx1.mail.ovh.net"], "ovh"),
+        (["esa1.hc1234-56.iphmx.com"], None),  # each customer of Cisco has his own
         (["mxs.mail.ru"], "mail.ru"),
         (["mx.yandex.ru"], "yandex"),
         (["mx1.qq.com"], "qq"),
@@ -64,6 +89,23 @@ def answer(code: int, text: str, enhanced: str = "", stage: str = "rcpt") -> Out
 )
 def test_a_provider_is_known_by_all_of_its_hosts(shipped: Shaping, hosts: list[str], site: str | None) -> None:
     assert shipped.site(hosts) == site
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "c-192-0-2-1.hsd1.ca.comcast.net",
+        "192-0-2-1.ip.secureserver.net",
+        "vps-1.vps.ovh.net",
+        "host1.abo.wanadoo.fr",
+        "host1.fbx.free.fr",
+        "host1.rzone.de",
+        "host1.prodigy.net",
+    ],
+)
+def test_a_customer_s_own_host_does_not_speak_for_his_provider(shipped: Shaping, host: str) -> None:
+    """Or whoever has one could stop our mail to all of the provider, by saying that our address is listed."""
+    assert shipped.site([host]) is None
 
 
 def test_the_default_shape(shipped: Shaping) -> None:
@@ -211,7 +253,7 @@ def test_rates(text: str, rate: Rate | None) -> None:
         ("yahoo", answer(421, "[TS03] All messages permanently deferred", "4.7.1", "greeting"), Action.PAUSE_SOURCE),
         ("google", answer(421, "an unusual rate of unsolicited mail", "4.7.0", "end"), Action.SLOW),
         ("google", answer(421, "Try again later, closing connection", "4.7.0", "hello"), Action.SLOW),
-        ("google", answer(550, "very low reputation of the sending IP", "5.7.1", "end"), Action.PAUSE_SOURCE),
+        ("google", answer(550, "very low reputation of the sending IP", "5.7.1", "end"), Action.SLOW),
         ("google", answer(450, "The user is receiving mail too quickly", "4.2.1"), None),
         ("google", answer(550, "likely unsolicited mail", "5.7.1", "end"), None),
         ("outlook.com", answer(550, "is on our block list (S3140)", "5.7.1", "mail"), Action.PAUSE_SOURCE),
@@ -268,6 +310,18 @@ def test_hostile_text_takes_no_time(shipped: Shaping, word: str) -> None:
         shipped.react(answer(550, text, "", "greeting"), site)
         shipped.react(answer(421, text, "4.7.0", "mail"), site)
     assert time.process_time() - began < 2
+
+
+def test_a_reaction_may_say_that_nothing_is_to_be_done(tmp_path: Path) -> None:
+    text = """
+        [[reaction]]
+        name = "we know"
+        text = "spamhaus"
+        action = "none"
+    """
+    listed = answer(554, "Client host [192.0.2.1] blocked using zen.spamhaus.org")
+    assert over(tmp_path, text).react(listed, "a.example") is None
+    assert over(tmp_path, "").react(listed, "a.example") is not None
 
 
 def test_conditions_of_a_reaction_all_have_to_fit() -> None:
