@@ -63,7 +63,7 @@ _CUT = {"truncated", "truncated always", "no tcp", "silent tcp", "huge", "drip"}
 class LyingNameServer:
     """``queries`` counts by (name, type), ``transports`` by "udp" and "tcp"; ``ttl`` is that of all records."""
 
-    def __init__(self, zone=None, lies=None, ttl=300, negative_ttl=60, host="127.0.0.1"):
+    def __init__(self, zone=None, lies=None, ttl=300, negative_ttl=60, host="127.0.0.1", port=0):
         self.zone = {} if zone is None else zone
         self.lies = {} if lies is None else lies
         self.ttl = ttl
@@ -72,7 +72,7 @@ class LyingNameServer:
         self.transports = Counter()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._udp, self._tcp = _both_sockets(host)
+        self._udp, self._tcp = _both_sockets(host, port)
         self._threads = []
         self.port = self._udp.getsockname()[1]
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -258,15 +258,15 @@ class LyingNameServer:
                 return
 
 
-def _both_sockets(host):
-    """A UDP and a TCP socket with the same port."""
+def _both_sockets(host, port):
+    """A UDP and a TCP socket with this port, or with the same free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(50):
         udp = socket.socket(family, socket.SOCK_DGRAM)
         tcp = socket.socket(family, socket.SOCK_STREAM)
         try:
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-            udp.bind((host, 0))
+            udp.bind((host, port))
             tcp.bind((host, udp.getsockname()[1]))
             tcp.listen(100)
         except OSError:
@@ -277,7 +277,7 @@ def _both_sockets(host):
         udp.settimeout(_PATIENCE)
         tcp.settimeout(_PATIENCE)
         return udp, tcp
-    raise OSError("no port that is free for UDP and TCP")
+    raise OSError(f"port {port or 'of any number'} of {host} is not free for UDP and TCP")
 
 
 def _cut(query):

@@ -42,9 +42,8 @@ def test_everything_is_offered_and_kept(kind, tmp_path):
     try:
         with connect(receiver) as client:
             assert set(client.esmtp_features) & {name.lower() for name in EXTENSIONS} == {n.lower() for n in HAS[kind]}
-            if kind != "opensmtpd":  # see there
-                client._host = "mx.receiver.example"
-                client.starttls(context=ssl.create_default_context(cafile=authority.path))
+            client._host = "mx.receiver.example"
+            client.starttls(context=ssl.create_default_context(cafile=authority.path))
             client.sendmail("a@example.com", ["b@example.net", "c@example.org"], CONTENT)
         messages = wait_for(lambda: len(receiver.messages()) == 2 and receiver.messages(), message=receiver.log)
         assert sorted(message.recipient for message in messages) == ["b@example.net", "c@example.org"]
@@ -66,17 +65,31 @@ def test_what_is_switched_off_is_not_offered(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_one_that_only_knows_helo(kind):
+    receiver = started(kind, Offer(LEAST[kind], ehlo=False, size=2000))
+    try:
+        with connect(receiver) as client:
+            assert client.ehlo()[0] in (500, 502)
+            assert client.helo()[0] == 250
+            client.sendmail("a@example.com", ["b@example.net"], CONTENT[:500])
+            with pytest.raises(smtplib.SMTPDataError, match=r"big|exceeds"):
+                client.sendmail("a@example.com", ["b@example.net"], CONTENT * 3)
+        wait_for(lambda: receiver.got("b@example.net"), message=receiver.log)
+    finally:
+        receiver.stop()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_demanded(kind, tmp_path):
     certificate = Authority(tmp_path).issue("mx.receiver.example")
     receiver = started(kind, Offer(certificate=certificate, demands_tls=True, greylists=True))
     try:
         with connect(receiver) as client:
             assert client.mail("a@example.com")[0] in (530, 550)
-            if kind != "opensmtpd":
-                client.starttls()
-                client.ehlo()
-                assert client.mail("a@example.com")[0] == 250
-                assert client.rcpt("b@example.net")[0] == 451
-                assert client.rcpt("b@example.net")[0] == 250
+            client.starttls()
+            client.ehlo()
+            assert client.mail("a@example.com")[0] == 250
+            assert client.rcpt("b@example.net")[0] == 451
+            assert client.rcpt("b@example.net")[0] == (250 if kind != "opensmtpd" else 451)
     finally:
         receiver.stop()

@@ -29,12 +29,17 @@ chunking_advertise_hosts = {chunking}
 dsn_advertise_hosts = {dsn}
 prdr_enable = false
 {tls}
+acl_smtp_helo = helo
 acl_smtp_mail = mail
 acl_smtp_rcpt = rcpt
 acl_smtp_dkim = dkim
 acl_smtp_data = data
 
 begin acl
+
+helo:
+  {helo}
+  accept
 
 mail:
   {mail}
@@ -70,6 +75,8 @@ keep:
   create_file = anywhere
   mode_fail_narrower = false
 """
+_WITHOUT_EHLO = """deny message = 502 5.5.1 What is EHLO?
+    condition = ${if eqi{${length_4:$smtp_command}}{EHLO}}"""
 _SEEN = "/var/spool/exim4/seen/${sha1:$sender_address/$local_part@$domain}"
 
 
@@ -114,6 +121,7 @@ class Exim(RealReceiver):
                 chunking=hosts.get("CHUNKING", ""),
                 dsn=hosts.get("DSN", ""),
                 tls=tls,
+                helo="" if offer.ehlo else _WITHOUT_EHLO,
                 mail="deny message = 5.7.0 Encryption needed\n    !encrypted = *" if offer.demands_tls else "",
                 rcpt=greylist if offer.greylists else "",
             ),

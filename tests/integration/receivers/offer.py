@@ -16,7 +16,8 @@ class Offer(NamedTuple):
     """``extensions`` are those that EHLO offers, as far as the program has them.
 
     ``certificate`` is a file with certificates and key, and makes it offer STARTTLS; ``demands_tls``: nothing is taken
-    in clear.  ``size`` is its limit in octets.  ``greylists``: whoever comes for the first time is told 451.
+    in clear.  ``size`` is its limit in octets.  ``greylists``: whoever comes for the first time is told 451.  Without
+    ``ehlo`` it only knows HELO, so that nothing is offered.
     """
 
     extensions: frozenset[str] = EXTENSIONS
@@ -24,6 +25,7 @@ class Offer(NamedTuple):
     demands_tls: bool = False
     size: int = 50_000_000
     greylists: bool = False
+    ehlo: bool = True
 
 
 EVERYTHING = Offer()

@@ -10,7 +10,7 @@ from tests.integration.receivers.root import Root
 _CONFIGURATION = """
 {pki}
 smtp max-message-size {size}
-{filter}
+{filters}
 table everybody {{ "@" = "mailbox" }}
 listen on {address} port {port} hostname {hostname} {options}
 action "keep" mda "/keep '%{{sender}}' '%{{rcpt}}'" virtual <everybody>
@@ -24,30 +24,32 @@ mv "$name" /var/mail/new/
 
 
 class OpenSmtpd(RealReceiver):
-    """Debian's opensmtpd.  ``greylists`` has it say 451 to everybody, for ever.
-
-    Version 6.8 cannot use its keys with OpenSSL 3: it offers STARTTLS, and every handshake fails.
-    """
+    """Debian's opensmtpd, of a release in which it can use its keys: before 7.3 it could not with OpenSSL 3, and every
+    handshake failed.  ``greylists`` has it say 451 to everybody, for ever."""
 
     def __init__(
         self, address: str, port: int, offer: Offer = EVERYTHING, hostname: str = "mx.opensmtpd.example"
     ) -> None:
         super().__init__(address, port, offer, hostname)
         assert {"8BITMIME", "SIZE"} <= offer.extensions <= EXTENSIONS
-        self._root = Root("opensmtpd", ("opensmtpd", "opensmtpq"))
+        self._root = Root("opensmtpd7", ("opensmtpd", "opensmtpq"))
         self._root.make("var/lib/opensmtpd/empty")
         self._root.make("var/spool")
         self._root.make("var/run")
         self._root.make("run")
         self._root.write("keep", _KEEP, mode=0o755)
-        options, pki, filtering = "", "", ""
+        self._root.write("etc/ssl/certs/ca-certificates.crt", "")
+        options, pki, filters = "", "", {}
         if offer.certificate is not None:
             self._root.write("etc/mx.pem", offer.certificate.read_bytes(), mode=0o600)
             pki = f'pki {hostname} cert "/etc/mx.pem"\npki {hostname} key "/etc/mx.pem"'
             options = f"tls{'-require' if offer.demands_tls else ''} pki {hostname} "
         if offer.greylists:
-            filtering = 'filter "grey" phase rcpt-to match !rdns reject "451 4.7.1 Greylisted"'
-            options += 'filter "grey" '
+            filters["grey"] = 'phase rcpt-to match src { "127.0.0.0/8" } reject "451 4.7.1 Greylisted"'
+        if not offer.ehlo:
+            filters["old"] = 'phase ehlo match src { "127.0.0.0/8" } reject "502 5.5.1 What is EHLO?"'
+        if filters:
+            options += f"filter {{ {', '.join(filters)} }} "
         if "DSN" not in offer.extensions:
             options += "no-dsn"
         self._root.write(
@@ -55,7 +57,7 @@ class OpenSmtpd(RealReceiver):
             _CONFIGURATION.format(
                 pki=pki,
                 size=offer.size,
-                filter=filtering,
+                filters="\n".join(f'filter "{name}" {rule}' for name, rule in filters.items()),
                 address=address,
                 port=port,
                 hostname=hostname,

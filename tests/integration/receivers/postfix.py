@@ -35,6 +35,9 @@ virtual_gid_maps = static:{group}
 smtpd_tls_loglevel = 1
 smtpd_tls_session_cache_database =
 """
+_WITHOUT_EHLO = """
+smtpd_command_filter = regexp:{ {/^EHLO .*/ WHAT} }
+"""
 _TLS = """
 smtpd_tls_chain_files = {certificate}
 smtpd_tls_security_level = {level}
@@ -86,6 +89,8 @@ class Postfix(RealReceiver):
             shutil.copyfile(offer.certificate, certificate)
             certificate.chmod(0o600)
             lines += _TLS.format(certificate=certificate, level="encrypt" if offer.demands_tls else "may")
+        if not offer.ehlo:
+            lines += _WITHOUT_EHLO
         self._instance = Instance(self._directory / "postfix", port, lines + main, address=address, hostname=hostname)
 
     @property
