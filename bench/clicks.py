@@ -182,7 +182,7 @@ def serve_ours(peer: str, directory: Path, ids: list[str], now: float) -> None:
     from twisted.internet.defer import Deferred
 
     from smtpeter.clock import WallClock
-    from smtpeter.intake.eager import EagerTransport
+    from smtpeter.eager import EagerTransport
     from smtpeter.store.opening import open_for_server
     from smtpeter.tap import LOCK_SECONDS
     from smtpeter.web.front import FrontFactory
@@ -249,7 +249,7 @@ def serve_constant() -> None:
     from twisted.internet import reactor
     from twisted.internet.protocol import Factory, Protocol
 
-    from smtpeter.intake.eager import EagerTransport
+    from smtpeter.eager import EagerTransport
     from smtpeter.web.lean import write_answer
     from smtpeter.web.tracking import STRICT, Answer
 

@@ -31,10 +31,10 @@ from smtpeter.clock import WallClock
 from smtpeter.delivery import shaping
 from smtpeter.delivery.resolver import AT_ONCE
 from smtpeter.delivery.sites import SiteBook
+from smtpeter.eager import EagerTransport
 from smtpeter.errors import SmtpeterError, StorageUnavailable
 from smtpeter.features.catalog import Catalog, configure, find_features
 from smtpeter.features.services import services_of
-from smtpeter.intake.eager import EagerTransport
 from smtpeter.intake.gate import Gate
 from smtpeter.intake.late import LateFactory
 from smtpeter.intake.listener import Sessions, SmtpFactory

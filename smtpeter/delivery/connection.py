@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from smtpeter.eager import EagerTransport
 from smtpeter.model.delivery import Outcome, OutcomeKind
 from smtpeter.smtp.client import ClientSession
 from smtpeter.smtp.client_events import (
@@ -34,6 +35,7 @@ from smtpeter.smtp.client_events import (
 )
 from smtpeter.smtp.transaction import Transaction
 
+READ_SIZE = 8192  # octets that are read at once: replies are short
 TICK = 5.0  # seconds between looks at the clock: no timer is moved for each message
 CLOSE_TIMEOUT = 5.0  # seconds that a closing connection may take before it is cut
 SLOWEST = 8000.0  # octets a second: content that goes out as slowly as this, on a line of 64 kbit/s, has its time
@@ -154,8 +156,10 @@ class Connection(protocol.Protocol):
     # --- for Twisted ---
 
     def connectionMade(self) -> None:
-        transport = cast(ITCPTransport, self.transport)
+        transport = cast(Any, self.transport)
         transport.setTcpNoDelay(True)
+        transport.bufferSize = READ_SIZE
+        self.transport = EagerTransport(transport)
         self._connected = True
         settings = self._settings
         local, remote = (getattr(address, "host", "") for address in (transport.getHost(), transport.getPeer()))

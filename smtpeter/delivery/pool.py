@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smtpeter.delivery.connection import Connection, Mark
@@ -15,8 +15,7 @@ from smtpeter.delivery.form import FormMaker
 from smtpeter.delivery.limits import SiteLimits, Source
 from smtpeter.delivery.opening import Opener, Opening
 from smtpeter.delivery.places import Places
-from smtpeter.delivery.shaping import Action, Reaction
-from smtpeter.delivery.sources import reaches
+from smtpeter.delivery.standing import Judge, React, Standing
 from smtpeter.delivery.tempo import STALL, Tempo
 from smtpeter.delivery.throttle import Shape
 from smtpeter.delivery.waiting import Memory, Waiting, Work
@@ -26,15 +25,15 @@ from smtpeter.smtp.transaction import Transaction
 
 DEPTH = 20  # messages that may wait for each connection of a site that takes them quickly
 TURN = 20  # messages that a connection carries while other hosts of its site, or other sites, wait for its place
+AT_ONCE = 25  # jobs that end unsent in one turn of the reactor
+GAP = 0.001  # seconds until the next turn of these
 LOOK = 15.0  # seconds after which those that wait for room look themselves whether there is some
-BARRED = 60.0  # seconds for which hosts whose TLS is not as it has to be are not asked again
 AHEAD = 2.0  # seconds for which a site with a rate has its next messages at hand
 
 MarkInDoubt = Callable[[str, int, Sequence[int]], "Deferred[bool]"]
 
 STOPPING = Outcome(OutcomeKind.NOT_TRIED, 0, "4.3.2", "The server is stopping")
 _UNSERVED = Outcome(OutcomeKind.DEFERRED, 0, "4.4.2", "Every connection was closed before the message could begin")
-_PAUSED = Outcome(OutcomeKind.NOT_TRIED, 0, "4.4.5", "Nothing is sent to this site now")
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class Common:
     forms: FormMaker
     memory: Memory
     places: Places
-    judge: Callable[[Outcome], Outcome]
-    react: Callable[[Outcome, str], Reaction | None]
+    judge: Judge
+    react: React
     mark: MarkInDoubt | None = None
 
 
@@ -79,19 +78,22 @@ class Pool:
         on_room: Callable[[], None],
         on_change: Callable[[], None],
     ) -> None:
-        self.site = limits.site
+        self.standing = Standing(
+            limits.site,
+            opener.route,
+            sources,
+            judge=common.judge,
+            react=common.react,
+            timers=common.timers,
+            on_change=on_change,
+        )
         self._limits = limits
-        self.reason: Outcome = _PAUSED
-        self.is_strict = False  # whether TLS has to be better than it has to be for others
-        self._barred_until = 0.0
         self._common = common
         self._timers = common.timers
         self._shape = shape
         self._sources = sources
-        self._reaching = _reaching(sources, opener.route)
         self._opener = opener
         self._on_room = on_room
-        self._on_change = on_change
         # One object each, by which others know us.
         self._wake, self._hear, self._reclaim = self._feed, self._tell_room, self.close_idle
         self._waiting = Waiting(common.memory, self._wake)
@@ -116,7 +118,7 @@ class Pool:
     @route.setter
     def route(self, route: Route) -> None:
         self._opener.route = route
-        self._reaching = _reaching(self._sources, route)
+        self.standing.follow(route)
 
     def deliver(self, job: Job) -> Deferred[Mapping[int, Outcome]]:
         """See :meth:`smtpeter.interfaces.IDeliveryAgent.deliver`."""
@@ -128,7 +130,7 @@ class Pool:
 
     def room(self) -> int:
         """How many recipients may be claimed now, altogether."""
-        source = self._source()
+        source = self.standing.source()
         if self._stopped is not None or source is None:
             return 0
         load, limit, allowed = self._load, source.limit, source.throttle.allowance(self._timers.seconds(), AHEAD)
@@ -141,11 +143,6 @@ class Pool:
     @property
     def _load(self) -> int:
         return self._busy + len(self._waiting)
-
-    def pause(self) -> float:
-        """Seconds for which nothing is sent there; 0.0: it is not paused."""
-        now = self._timers.seconds()
-        return min(source.paused(now) for source in self._reaching)
 
     def want_room(self) -> None:
         """There would have been more: tell when there is room."""
@@ -160,12 +157,7 @@ class Pool:
 
     def resume(self) -> None:
         """As if nothing had been."""
-        self.reason = _PAUSED
-        for source in self._sources:
-            source.throttle.resume()
-            source.reach.resume()
-        self._barred_until = 0.0
-        self._on_change()
+        self.standing.resume()
         self._feed()
         self._tell_room()
 
@@ -211,11 +203,6 @@ class Pool:
 
     # --- work for connections ---
 
-    def _source(self) -> Source | None:
-        """The one to send from now; None: all are paused."""
-        now = self._timers.seconds()
-        return next((source for source in self._reaching if not source.paused(now)), None)
-
     def _feed(self) -> None:
         """Give idle connections work, or open more, or say why not."""
         self._hungry = True
@@ -239,9 +226,11 @@ class Pool:
         if self._stopped is not None:
             self._refuse_waiting(STOPPING)
             return
-        source = self._source()
-        if source is None or self._timers.seconds() < self._barred_until:
-            self._refuse_waiting(self.reason)
+        source = self.standing.source()
+        if source is None or self.standing.is_barred:
+            self._refuse_waiting(self.standing.reason, AT_ONCE)
+            if len(self._waiting):
+                self._set_alarm(GAP)
             return
         while self._idle:
             wait = source.throttle.send_wait(self._timers.seconds())
@@ -262,8 +251,8 @@ class Pool:
             self._carry(connection, work)
         self._open_more(source)
 
-    def _refuse_waiting(self, outcome: Outcome) -> None:
-        for work in self._waiting.drain():
+    def _refuse_waiting(self, outcome: Outcome, limit: int | None = None) -> None:
+        for work in self._waiting.drain(limit):
             self._limits.ended()
             work.settle_rest(outcome)
             work.done.callback(work.outcomes)
@@ -310,7 +299,7 @@ class Pool:
             if connection.served:
                 now = self._timers.seconds()
                 self._tempo.ended(now, now - begun)
-            self._transacted(connection, work, part, self._judge(outcomes, source))
+            self._transacted(connection, work, part, self.standing.judge(outcomes, source))
 
         connection.send(
             Transaction(
@@ -365,7 +354,7 @@ class Pool:
             self._free(connection, work)
 
     def _may_go_on(self, connection: Connection, source: Source | None) -> bool:
-        if not connection.usable or source is not self._source() or self._is_worn(connection):
+        if not connection.usable or source is not self.standing.source() or self._is_worn(connection):
             return False
         return source is not None and not source.throttle.send_wait(self._timers.seconds())
 
@@ -391,7 +380,7 @@ class Pool:
             work.returned += 1
             if work.returned > self._shape.connections:  # so it was no matter of connections idle for too long
                 work.settle_rest(_UNSERVED)
-                source = self._source()
+                source = self.standing.source()
                 if source is not None:
                     self._note_trouble(_UNSERVED, source, connection)
         over = not work.left  # afterwards it may have been ended among those that wait
@@ -406,80 +395,12 @@ class Pool:
             self._tell_room()
         self._check_stopped()
 
-    # --- what the site's answers mean ---
-
-    def _judge(self, outcomes: Mapping[int, Outcome], source: Source) -> dict[int, Outcome]:
-        """Outcomes with their reasons told, and what the site asks for done."""
-        judged: dict[int, Outcome] = {}
-        known: dict[Outcome, Outcome] = {}  # most recipients of a transaction share theirs
-        for number, outcome in outcomes.items():
-            if outcome.kind is OutcomeKind.DELIVERED or outcome.kind is OutcomeKind.NOT_TRIED:
-                judged[number] = outcome
-                continue
-            plain = outcome._replace(dialogue="")
-            if plain not in known:
-                known[plain] = self._common.judge(plain)
-                self._react(plain, source)
-            judged[number] = known[plain]._replace(dialogue=outcome.dialogue)
-        return judged
-
-    def _react(self, outcome: Outcome, source: Source) -> None:
-        reaction = self._common.react(outcome, self.site)
-        if reaction is None:
-            return
-        now, seconds, reason = self._timers.seconds(), reaction.seconds, reaction.reason
-        sources = [source] if reaction.action is not Action.PAUSE_SITE else self._sources
-        for each in sources:
-            if reaction.action is Action.SLOW:
-                each.throttle.slow(now, seconds, reaction.factor, reason)
-            else:
-                each.throttle.pause(now, seconds, reason)
-        self.reason = outcome._replace(kind=OutcomeKind.DEFERRED, dialogue="")
-        self._log.warn(
-            "site: site={site} source={source} {reaction} for {seconds:.0f} s: {reason} ({said})",
-            event="site",
-            site=self.site,
-            source=source.address.address or "-",
-            reaction=reaction.action.value,
-            seconds=seconds,
-            reason=reason,
-            said=outcome.text,
-        )
-        self._on_change()
-
     def _note_trouble(self, outcome: Outcome, source: Source, connection: Connection | None = None) -> None:
-        """A connection was of no use.  As long as there are others, they are only too many."""
         if self._stopped is not None:
             return
-        outcome = self._common.judge(outcome)
-        now = self._timers.seconds()
-        self.reason = outcome
-        if source.paused(now):
-            return
-        if self.is_strict and _is_tls_trouble(outcome):
-            self._barred_until = now + BARRED  # which is nothing to those that can do without
-            return
-        if self._usable - {connection} or self._openings:
-            source.throttle.refused(now)
-        else:
+        is_last = not (self._usable - {connection} or self._openings)
+        if self.standing.note_trouble(outcome, source, is_last):
             self._depth = 0
-            source.reach.unreachable(now, outcome.text)
-        self._react(outcome, source)
-        pause = source.paused(now)
-        if pause:
-            self._log.emit(
-                # A relay that refuses us as we are configured needs somebody to look at it.
-                LogLevel.error if outcome.kind is OutcomeKind.HOLD else LogLevel.warn,
-                "site trouble: site={site} host={host} stage={stage} code={code} text={text} pause={pause:.0f}",
-                event="relay",
-                site=self.site,
-                host=outcome.remote_mta or "-",
-                stage=outcome.stage,
-                code=outcome.code,
-                text=outcome.text,
-                pause=pause,
-            )
-            self._on_change()
 
     # --- room and time ---
 
@@ -496,8 +417,8 @@ class Pool:
 
     def _wait(self) -> float:
         """Seconds until a pause is over, or until the next message may go; 0.0: neither keeps us."""
-        source = self._source()
-        return self.pause() if source is None else source.throttle.send_wait(self._timers.seconds())
+        source = self.standing.source()
+        return self.standing.pause() if source is None else source.throttle.send_wait(self._timers.seconds())
 
     def _set_alarm(self, seconds: float) -> None:
         """Look again after so many seconds, if not before; 0.0: something else will happen."""
@@ -524,6 +445,8 @@ class Pool:
     def _open_more(self, source: Source) -> None:
         """Open as many connections as it is worth, and look again soon whether it is worth more."""
         waiting, there = len(self._waiting), len(self._usable) + len(self._openings)
+        if not waiting:
+            return
         worth = self._tempo.wanted(self._timers.seconds(), waiting, self._busy, self._common.places.crowding)
         for _ in range(min(worth, waiting + self._busy, source.limit) - there):
             wait = source.throttle.connect_wait(self._timers.seconds())
@@ -539,12 +462,11 @@ class Pool:
             opening = Opening(self._opener, source.address, self, self._timers)
             self._openings.add(opening)
             opening.start()
-        if waiting:
-            self._set_alarm(STALL)
+        self._set_alarm(STALL)
 
     def opened(self, opening: Opening, connection: Connection) -> None:
         """A connection is ready for mail."""
-        self.reason = _PAUSED
+        self.standing.forgive()
         self._openings.discard(opening)
         self._usable.add(connection)
         self._idle.append(connection)
@@ -590,16 +512,3 @@ class Pool:
         stopped = self._stopped
         if stopped is not None and not stopped.called and not self._busy and not self._openings and not self._alive:
             stopped.callback(None)
-
-
-def _is_tls_trouble(outcome: Outcome) -> bool:
-    """Whether a host may be there and well, but for its TLS."""
-    if outcome.code == 421:
-        return False
-    return outcome.stage in ("starttls", "tls") or (outcome.stage == "hello" and outcome.enhanced == "4.7.4")
-
-
-def _reaching(sources: Sequence[Source], route: Route) -> Sequence[Source]:
-    """Those from which some of the targets can be reached; all, where that is none: trying tells why."""
-    reaching = [each for each in sources if any(reaches(each.address, target) for target in route.targets)]
-    return reaching or sources

@@ -178,13 +178,15 @@ class Waiting:
             held, work.held = work.held, 0
             self._memory.give_back(held)
 
-    def drain(self) -> Iterator[Work]:
-        """All that wait, each released."""
-        while self._small or self._large:
+    def drain(self, limit: int | None = None) -> Iterator[Work]:
+        """All that wait, or the first so many, each released."""
+        while len(self) and limit != 0:
+            limit = None if limit is None else limit - 1
             work = (self._small or self._large).popleft()
             self.release(work)
             yield work
-        self._memory.forget(self._wake)
+        if not len(self):
+            self._memory.forget(self._wake)
 
     def _reserve(self, work: Work) -> bool:
         size = work.job.content.size

@@ -15,8 +15,8 @@ from zope.interface import implementer
 from smtpeter.intake.deadlines import Deadlines
 from smtpeter.intake.decisions import INTERNAL, Decisions, Question
 from smtpeter.intake.door import SessionList, SmtpDoor
-from smtpeter.intake.eager import READ_SIZE
 from smtpeter.intake.early import heard_early
+from smtpeter.intake.tls import READ_SIZE
 from smtpeter.model.reply import Reply
 from smtpeter.smtp import events
 from smtpeter.smtp.server import ServerSession

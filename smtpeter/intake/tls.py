@@ -22,7 +22,10 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtpeter.intake.eager import READ_SIZE, EagerTransport
+from smtpeter.eager import EagerTransport
+
+READ_SIZE = 32 * 1024
+"""Octets that are read at once, and that may wait to be sent before we answer no more."""
 
 RECORD = 16 * 1024
 """Octets of content in a TLS record, at the most (RFC 8446 section 5.1)."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from time import thread_time
 
-from smtpeter.intake.eager import READ_SIZE
+from smtpeter.intake.tls import READ_SIZE
 from smtpeter.smtp.server import SessionLimits
 from tests.campaigns import vocabulary
 from tests.campaigns.command import Figures, Found, main

@@ -11,8 +11,8 @@ import gc
 import sys
 from time import thread_time
 
-from smtpeter.intake.eager import READ_SIZE
 from smtpeter.intake.message import MessagePolicy
+from smtpeter.intake.tls import READ_SIZE
 from smtpeter.smtp.server import SessionLimits
 from tests.fakes import smtp_connection
 from tests.fakes.smtp_connection import Connection

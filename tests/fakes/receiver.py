@@ -112,6 +112,8 @@ class FakeReceiver:
 class FakeWire:
     """The transport of one connection to a receiver; nothing moves before :meth:`FakeNetwork.move`."""
 
+    dataBuffer, _tempDataLen, disconnecting, connected = b"", 1, False, True  # as if something was always left to send
+
     def __init__(self, receiver):
         self.receiver = receiver
         self.protocol = None

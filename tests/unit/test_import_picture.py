@@ -19,7 +19,7 @@ TOP = {"tap", "service", "ports", "upkeep", "cli", "demo", "worker", "composer",
 ADAPTERS = {"auth", "intake", "features", "store", "delivery", "events", "web", "clock", "log", "systemd"}
 PURE = {"smtp", "mime", "delivery.dnswire", "delivery.mx", "delivery.networks", "delivery.throttle", "delivery.retry"}
 GROUND = {
-    "batches", "model", "interfaces", "errors", "settings", "locations", "ownership",
+    "batches", "eager", "model", "interfaces", "errors", "settings", "locations", "ownership",
     "quantities", "seals", "version",
 }  # fmt: skip
 API = {"api"}

@@ -12,10 +12,10 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from smtpeter.errors import Refusal, StorageFull, StorageUnavailable
-from smtpeter.intake.eager import READ_SIZE
 from smtpeter.intake.gate import FULL, UNAVAILABLE
 from smtpeter.intake.listener import Sessions
 from smtpeter.intake.smtp import PENDING_LIMIT
+from smtpeter.intake.tls import READ_SIZE
 from smtpeter.store.files import SMALL_CONTENT
 from tests.fakes.smtp_connection import AUTH, BODY, MAIL, Connection, Handle
 from tests.fakes.smtp_session import codes

@@ -18,8 +18,7 @@ from zope.interface import implementer
 
 from smtpeter.auth.certificate import ensure_certificate
 from smtpeter.auth.tls import ServerTls
-from smtpeter.intake.eager import READ_SIZE
-from smtpeter.intake.tls import TlsFactory
+from smtpeter.intake.tls import READ_SIZE, TlsFactory
 
 
 class Socket(StringTransport):

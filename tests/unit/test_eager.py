@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from zope.interface import directlyProvides, implementer
 
-from smtpeter.intake.eager import EagerTransport
+from smtpeter.eager import EagerTransport
 
 
 class Reactor:
@@ -129,3 +129,15 @@ def test_it_provides_what_the_transport_provides_and_passes_everything_else_on()
     assert eager.connected is True
     with pytest.raises(AttributeError):
         _ = eager.no_such_thing
+
+
+def test_after_tls_has_begun_nothing_goes_past_it():
+    socket = Socket()
+    handed = []
+    socket.startTLS = lambda options: handed.append(options)
+    socket.write = handed.append  # which encrypts, from then on
+    eager = EagerTransport(socket)
+    eager.write(b"in clear")
+    eager.startTLS("options")
+    eager.write(b"secret")
+    assert (socket.sent, handed) == (b"in clear", ["options", b"secret"])

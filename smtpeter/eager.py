@@ -12,25 +12,29 @@ from typing import Any
 from twisted.internet.interfaces import ITCPTransport
 from zope.interface import implementer
 
-READ_SIZE = 32 * 1024
-"""Octets that are read at once, and that may wait to be sent before we answer no more."""
-
 
 @implementer(ITCPTransport)
 class EagerTransport:
-    """Stands before a TCP transport; all but :meth:`write` goes straight to it."""
+    """Stands before a TCP transport; all but :meth:`write` goes straight to it, and that too once there is TLS."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
+        self._encrypted = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def startTLS(self, *arguments: Any) -> None:
+        """See :class:`twisted.internet.interfaces.ITLSTransport`."""
+        self._encrypted = True
+        self._transport.startTLS(*arguments)
 
     def write(self, data: bytes) -> None:
         """Send now; what the socket does not take now is left to the transport, and so is what comes after that."""
         transport = self._transport
         # There is no public way to ask a transport whether it has something left to send.
-        if transport.dataBuffer or transport._tempDataLen or transport.disconnecting or not transport.connected:
+        waits = transport.dataBuffer or transport._tempDataLen or transport.disconnecting or not transport.connected
+        if waits or self._encrypted:
             transport.write(data)
             return
         sent = transport.writeSomeData(data)
