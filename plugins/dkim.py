@@ -51,6 +51,7 @@ _WIDTH = 78  # characters of a line (RFC 5322 section 2.1.1)
 _CHUNK = 72  # of a signature on one line
 _PIECE = 65_536  # octets of the body that are looked at at a time: other threads can run in between
 _KEYS_KEPT = 1000
+_QUICK = 2048  # bits of an RSA key: 4096 take six times as long
 _PADDING = PKCS1v15()
 _DIGEST = Prehashed(SHA256())
 
@@ -72,6 +73,10 @@ class Dkim:
     def signs(self, account: int | None) -> bool:
         """See the interface."""
         return self._services.has_signing_keys(account)
+
+    def is_quick(self, account: int | None) -> bool:
+        """See the interface."""
+        return self._services.longest_signing_key(account) <= _QUICK
 
     def sign(self, content: bytes, account: int | None) -> bytes:
         """See the interface."""

@@ -174,10 +174,11 @@ class IQueueStore(Interface):
         """The same for leases that ended before ``now``, except those ``in_hand`` (submission, lease): a claim whose
         answer was lost, or a node that died, must not keep mail for ever."""
 
-    def bring_forward(now: float, longest: float) -> Deferred[int]:
-        """After the clock was set back: nothing is due, and no lease ends, more than ``longest`` seconds after ``now``,
-        except what was submitted for a later time and not tried yet.  Fires with the number of recipients whose due
-        time was changed."""
+    def bring_forward(now: float, longest: float, back: float = 0.0) -> Deferred[int]:
+        """After the clock was set back, by ``back`` seconds as far as is known: what was due is, nothing waits for
+        longer than it would have, nor is parked or leased for longer; and whatever is known of the clock, for no more
+        than ``longest`` seconds after ``now``.  Except what was submitted for a later time and not tried yet.  Fires
+        with the number of recipients whose due time was changed."""
 
     def due_lanes(now: float, limit: int) -> Deferred[tuple[Sequence[Lane], float | None]]:
         """Lanes with recipients due at ``now`` that are not parked, those first that were so first, and the time at
@@ -194,7 +195,7 @@ class IQueueStore(Interface):
     ) -> Deferred[Sequence[Job]]:
         """Lease, until ``until``, up to ``limit`` recipients of these lanes, parked or not, that are due and must not
         wait for their turn: their time for delivery is over, or their sender asked to be told of a delay, was not told
-        yet, and handed them over before ``delayed``."""
+        yet, and could expect them to be delivered from a time before ``delayed`` on."""
 
     def park(lanes: Collection[Lane], site: str, until: float) -> Deferred[None]:
         """Leave these lanes alone until then: they go to a site that takes nothing more now.  Recipients of theirs that
@@ -286,8 +287,14 @@ class ISiteStore(Interface):
         """All, longest first."""
 
     def resume(site: str) -> Deferred[int]:
-        """Ask the server to treat a site (empty: every one) as if nothing had been; lanes that are parked for it are
-        so no more.  Fires with how many states of sites that concerns."""
+        """Ask the server to treat a site (empty: every one) as if nothing had been.  Fires with how many states of
+        sites that concerns."""
+
+    def parked(site: str) -> Deferred[Sequence[Lane]]:
+        """The lanes that are parked for a site; empty: for any."""
+
+    def unpark(lanes: Sequence[Lane]) -> Deferred[None]:
+        """Have these looked at again.  Very many are better told in parts: it is one transaction."""
 
 
 class IDomainStore(Interface):
@@ -507,8 +514,12 @@ class ISigner(Interface):
     def wants(account: int | None, options: Options) -> bool:
         """Whether anybody may sign mail of this account with these options."""
 
+    def is_quick(account: int | None, options: Options) -> bool:
+        """Whether a small message of theirs is signed so soon that it needs no thread."""
+
     def sign(submission: str, account: int | None, options: Options, content: bytes) -> bytes:
-        """The header fields to be put on top of the content; empty where nobody signs it.  It is called in a thread.
+        """The header fields to be put on top of the content; empty where nobody signs it.  It is called from several
+        threads, the reactor's among them where it is quick.
 
         :raises smtpeter.errors.FeatureMissing: where a feature that should have signed failed.
         """
@@ -528,6 +539,9 @@ class ISenderDomains(Interface):
 
     def has_keys(account: int | None) -> bool:
         """Whether there is anything that signs mail of this account."""
+
+    def longest_key(account: int | None) -> int:
+        """The bits of the longest RSA key among that; 0: there is none."""
 
 
 class ISentMessages(Interface):
@@ -650,6 +664,10 @@ class IFeatureServices(Interface):
     def has_signing_keys(account: int | None) -> bool:
         """Whether there is anything that signs mail of this account.  Only where mail is delivered."""
 
+    def longest_signing_key(account: int | None) -> int:
+        """The bits of the longest RSA key among that, which tell how long signing takes; 0: there is none.  Only where
+        mail is delivered."""
+
 
 class IFeaturePlugin(IPlugin):
     """A feature, as it is found: a module-level object in a module of ``smtpeter.plugins``."""
@@ -724,6 +742,10 @@ class ISigningFeature(IMessageFeature):
     def signs(account: int | None) -> bool:
         """Whether it may sign mail of this account.  It is asked for every message, in the reactor's thread: where
         nobody signs, none has to be looked at in another."""
+
+    def is_quick(account: int | None) -> bool:
+        """Whether :meth:`sign` takes well under a millisecond for a message of 32 KiB of this account.  It is asked
+        like :meth:`signs`.  Such messages are signed in the reactor's thread, all others in another."""
 
     def sign(content: bytes, account: int | None) -> bytes:
         """Whole header fields (with their CRLF) to be put on top; empty: it does not sign this message.  ``content`` is

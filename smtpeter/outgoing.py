@@ -109,9 +109,9 @@ class Outgoing:
             make_sources=self._sources,
             make_pool=self._pool,
             policy=self._policy,
-            usual_policy=TlsPolicy.MAY if self._settings.delivery.mode == "relay" else self._settings.delivery.tls,
+            least_policy=self._least_policy(),
         )
-        self._book.paces, self._book.resume = agent.paces, agent.resume
+        self._book.resume = agent.resume
         return agent
 
     # --- ways ---
@@ -146,6 +146,13 @@ class Outgoing:
             for _, feature in self._catalog.securing(dict(job.options)):
                 asked = max(asked, feature.tls_policy(dict(job.options)), key=_STRICTNESS.__getitem__)
         return asked
+
+    def _least_policy(self) -> TlsPolicy:
+        """No mail is encrypted less strictly.  Trouble with anything better is none for all mail to a host."""
+        delivery = self._settings.delivery
+        usual = [] if delivery.mode == "relay" else [delivery.tls]
+        by_relay = [TlsPolicy.MAY] if delivery.mode == "relay" or delivery.relays else []
+        return min([*usual, *by_relay, *delivery.tls_domains.values()], key=_STRICTNESS.__getitem__)
 
     # --- connections ---
 
@@ -188,7 +195,13 @@ class Outgoing:
         shape = sources[0].throttle.shape
         profile = partial(self._profile, shape, self._relays[route.relay] if route.relay else None)
         opener = Opener(route, policy, self._connect, profile, self._broken_tls)
-        return Pool(self._common, limits, shape, sources, opener, on_room, self._book.changed)
+        on_change = partial(self._note, route.group, limits, sources)
+        return Pool(self._common, limits, shape, sources, opener, on_room, on_change)
+
+    def _note(self, group: str, limits: SiteLimits, sources: Sequence[Source]) -> None:
+        """Something was slowed, paused or resumed there."""
+        self._book.changed((limits.site, each.address.address, each.throttle) for each in sources)
+        self._book.changed((group, each.address.address, each.reach) for each in sources)
 
     def _connect(self, target: Target, source: SourceAddress) -> IStreamClientEndpoint:
         bind = (source.address, 0) if source.address else None

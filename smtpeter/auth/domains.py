@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -43,7 +45,7 @@ class SenderDomains:
         self._seen: Sequence[SenderDomain] = ()
         self._unsealed: dict[tuple[str, DomainKey], SigningKey | None] = {}
         self._registered: dict[str, _Registered] = {}
-        self._signing: frozenset[int] = frozenset()
+        self._longest: dict[int, int] = {}  # bits of RSA keys, by the accounts that have any key
         self.take(domains)
 
     def owns(self, account: int, domain: str) -> bool:
@@ -62,19 +64,25 @@ class SenderDomains:
 
     def has_keys(self, account: int | None) -> bool:
         """See :meth:`smtpeter.interfaces.ISenderDomains.has_keys`."""
-        return account in self._signing
+        return account in self._longest
+
+    def longest_key(self, account: int | None) -> int:
+        """See :meth:`smtpeter.interfaces.ISenderDomains.longest_key`."""
+        return 0 if account is None else self._longest.get(account, 0)
 
     def take(self, domains: Sequence[SenderDomain]) -> None:
         """These are all that there are now."""
         if domains == self._seen:
             return
         before, self._unsealed = self._unsealed, {}
-        self._registered = {}
+        self._registered, self._longest = {}, {}
         for each in domains:
             keys = [self._unseal(each.domain, key, before) for key in each.keys]
             usable = tuple(key for key in keys if key is not None)
             self._registered[each.domain] = _Registered(each.account, usable, len(usable) < len(keys))
-        self._signing = frozenset(each.account for each in self._registered.values() if each.keys or each.is_broken)
+            if keys:
+                bits = [self._longest.get(each.account, 0), *(key.bits for key in usable)]
+                self._longest[each.account] = max(bits)
         self._seen = domains
 
     def _nearest(self, domain: str) -> _Registered | None:
@@ -105,7 +113,13 @@ class SenderDomains:
                 reason=str(error),
             )
             return None
-        return SigningKey(domain, key.selector, key.algorithm, private)
+        return SigningKey(domain, key.selector, key.algorithm, private, _bits(private))
+
+
+def _bits(private: bytes) -> int:
+    """Of an RSA key; 0 for others.  It was checked when it was made or read."""
+    loaded = load_der_private_key(private, None, unsafe_skip_rsa_key_validation=True)
+    return loaded.key_size if isinstance(loaded, RSAPrivateKey) else 0
 
 
 class DomainReader:

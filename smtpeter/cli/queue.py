@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import click
 
@@ -12,18 +11,12 @@ from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import counted, json_option, print_done
 from smtpeter.cli.rows import print_rows
 from smtpeter.cli.sites import sites
+from smtpeter.cli.steps import STEP, steps
 from smtpeter.cli.why import why
 from smtpeter.errors import NotPossible
 from smtpeter.model.delivery import FINAL_STATES, RecipientState
 from smtpeter.model.listing import Filter, Verb
 from smtpeter.store.opening import Store, result_of
-
-STEP = 1000
-"""Recipients that are changed in one transaction."""
-
-PAUSE = 0.05
-"""Seconds.  Between two transactions the store is left to a running server for as long as the first one took, but not
-less: whoever waits for a locked SQLite database asks again after a while, and would find it locked each time."""
 
 _ALL = 2**31 - 1
 _WAITING = frozenset(RecipientState) - FINAL_STATES
@@ -87,10 +80,13 @@ def _add_verb(verb: Verb, done: str, description: str) -> None:
         with installation.open() as store:
             if id is not None and not result_of(store.queue.select(named(id), 1)):
                 raise NotPossible(f"there is no message {id}")
-            count = min(result_of(store.queue.count(filter, verb)), limit or _ALL)
+            there = result_of(store.queue.count(filter, verb))
+            count = min(there, limit or _ALL)
             if count:
                 _confirm(verb, count, yes)
                 count = _apply(installation, store, filter, verb, count)
+                if verb is Verb.RETRY:  # with the first of them the whole of a lane waits for its site no more
+                    count = max(count, there - result_of(store.queue.count(filter, verb)))
             leased = 0 if as_json or verb not in (Verb.HOLD, Verb.CANCEL) else _count_leased(store, filter)
         if leased:
             click.echo(f"being attempted just now, and left alone: {counted(leased, 'recipient')}", err=True)
@@ -119,25 +115,27 @@ def _at_terminal() -> bool:
 
 
 def _apply(installation: Installation, store: Store, filter: Filter, verb: Verb, count: int) -> int:
-    """Do it, in transactions so short that a running server does not notice; never to more than were counted."""
+    """Do it, in short transactions; never to more than were counted."""
     progress = count > STEP and sys.stderr.isatty()
     done = 0
-    while done < count:
-        began = time.monotonic()
-        step = result_of(store.queue.apply(filter, verb, installation.clock.time(), min(STEP, count - done)))
+    for part in steps(count):
+        step = result_of(store.queue.apply(filter, verb, installation.clock.time(), part.stop - part.start))
         if step == 0:
             break
         done += step
         if progress:
             click.echo(f"\r{done} of {count}", err=True, nl=False)
-        if done < count:
-            time.sleep(max(PAUSE, time.monotonic() - began))
     if progress:
         click.echo(err=True)
     return done
 
 
-_add_verb(Verb.RETRY, "due now", "Attempt again at once what waits for another attempt.")
+_add_verb(
+    Verb.RETRY,
+    "due now",
+    "Attempt again at once what waits for another attempt, or for its site.  Where an account's mail to a domain waits "
+    "for its site all of that goes, whatever --limit says.",
+)
 _add_verb(Verb.HOLD, "held", "Hold what is due, until it is released.")
 _add_verb(Verb.RELEASE, "released", "Release what is held: it is due at once.")
 _add_verb(Verb.CANCEL, "cancelled", "Cancel what is due or held, for ever.")

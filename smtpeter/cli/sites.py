@@ -10,6 +10,7 @@ import click
 from smtpeter.cli.installation import Installation, pass_installation
 from smtpeter.cli.printing import counted, json_option, print_done, print_json, print_table
 from smtpeter.cli.running import is_served
+from smtpeter.cli.steps import steps
 from smtpeter.errors import NotPossible
 from smtpeter.model.event import format_time
 from smtpeter.model.route import SiteState
@@ -76,6 +77,9 @@ def _resume(store: Store, states: Sequence[SiteState], site: str, as_json: bool)
         raise NotPossible(_explain_unknown(site, names))
     if names:
         result_of(store.sites.resume(site))
+        lanes = result_of(store.sites.parked(site))
+        for part in steps(len(lanes)):
+            result_of(store.sites.unpark(lanes[part]))
     count = 1 if site else len(names)
     print_done(as_json, f"{counted(count, 'site')} resumed" if count else "nothing to do", {"count": count})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from random import sample
 from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -17,7 +16,6 @@ from zope.interface import implementer
 from smtpeter.delivery.limits import SiteLimits, Source
 from smtpeter.delivery.plan import Parked, Plan, Turns
 from smtpeter.delivery.pool import STOPPING, Pool
-from smtpeter.delivery.throttle import Throttle
 from smtpeter.interfaces import IDeliveryAgent, IRouter
 from smtpeter.model.delivery import Job, Lane, LeasedRecipient, Outcome, OutcomeKind
 from smtpeter.model.route import Route, TlsPolicy
@@ -25,8 +23,9 @@ from smtpeter.model.route import Route, TlsPolicy
 BUSY = 15.0  # seconds for which the store need not tell again of lanes that are known to wait for room
 UNROUTED = 30.0  # seconds for which lanes without a way are left alone
 SOME = 20  # recipients of such a lane that are told so at once
+AT_LEAST = 20  # recipients for a group at once, so that a connection is worth its while; others wait for the next claim
 LOOK = 500  # groups that are looked at in one plan
-SAMPLE = 500  # lanes of a group that are looked through at once for what is overdue
+TOGETHER = 500  # lanes that are looked through together for what is overdue
 UNUSED = 600.0  # seconds after which a group that nobody used is forgotten
 
 _CHANGED = Outcome(OutcomeKind.NOT_TRIED, 0, "4.4.0", "The way to this domain has just changed")
@@ -49,6 +48,15 @@ class _Group:
         self.turns = Turns()
         self.used = 0.0
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing goes there, nor waits for it."""
+        return not self.turns and all(pool.is_unused for pool in self.pools.values())
+
+    def is_remarkable(self, now: float) -> bool:
+        """Whether it is slowed or paused from any of our addresses, which nobody would know any more without it."""
+        return any(each.states(now) for source in self.sources for each in (source.throttle, source.reach))
+
 
 @implementer(IDeliveryAgent)
 class DeliveryAgent:
@@ -56,8 +64,8 @@ class DeliveryAgent:
 
     ``make_limits`` tells what a site takes, ``make_sources`` how some hosts of it are reached, ``make_pool`` makes
     connections to these under a policy.  ``policy`` tells how strictly mail of a job to a domain is to be encrypted,
-    ``usual_policy`` how mostly.  ``stop_timeout`` is how long (seconds) stopping waits for answers to final dots, and
-    half of it for all else that is under way.
+    ``least_policy`` how strictly all mail is.  ``stop_timeout`` is how long (seconds) stopping waits for answers to
+    final dots, and half of it for all else that is under way.
     """
 
     _log = Logger()
@@ -71,7 +79,7 @@ class DeliveryAgent:
         make_sources: MakeSources,
         make_pool: MakePool,
         policy: PolicyFor = lambda job, domain: TlsPolicy.MAY,
-        usual_policy: TlsPolicy = TlsPolicy.MAY,
+        least_policy: TlsPolicy = TlsPolicy.MAY,
         stop_timeout: float = 20.0,
     ) -> None:
         self._router = router
@@ -80,7 +88,7 @@ class DeliveryAgent:
         self._make_sources = make_sources
         self._make_pool = make_pool
         self._policy = policy
-        self._usual_policy = usual_policy
+        self._least_policy = least_policy
         self._stop_timeout = stop_timeout
         self._limits: WeakValueDictionary[str, SiteLimits] = WeakValueDictionary()
         self._groups: dict[str, _Group] = {}
@@ -139,13 +147,16 @@ class DeliveryAgent:
         for position, name in enumerate(names):
             if limit <= 0:
                 break
-            group = self._wanting.pop(name)
+            group = self._wanting[name]
             room = self._room(group)
             if not room:
+                del self._wanting[name]
                 self._rest(group)
                 continue
-            self._wanting[name] = group  # behind those that got nothing
-            given = group.turns.share(min(room, -(-limit // (len(names) - position))))
+            part = min(room, max(AT_LEAST, -(-limit // (len(names) - position))))
+            if part <= limit or not shares:  # the last, who gets less than his part, is first the next time
+                self._wanting[name] = self._wanting.pop(name)
+            given = group.turns.share(min(part, limit))
             limit -= sum(count for _, count in given)
             shares += given
         if limit > 0 and len(self._wanting) > len(names):
@@ -162,20 +173,20 @@ class DeliveryAgent:
                 self._unpark.setdefault(group.name, []).append(lane)
 
     def waiting(self) -> Iterator[tuple[list[Lane], Outcome, bool]]:
-        """See the interface.  Of very many lanes some are told, other ones each time."""
+        """See the interface.  Whoever takes his time to go through it is told of what waited when he came to a site."""
         for group in list(self._resting.values()):
-            reason = next((pool.reason for pool in group.pools.values() if pool.pause()), None)
-            lanes = group.turns.lanes()
-            some = sample(lanes, SAMPLE) if len(lanes) > SAMPLE else lanes
-            yield some, (reason or _NO_ROOM)._replace(kind=OutcomeKind.DEFERRED), reason is not None
+            reason = next((pool.standing.reason for pool in group.pools.values() if pool.standing.pause()), None)
+            for lanes in _parts(group.turns.lanes()):
+                yield lanes, (reason or _NO_ROOM)._replace(kind=OutcomeKind.DEFERRED), reason is not None
         unrouted: dict[Outcome, list[Lane]] = {}
         for lane, outcome in list(self._unrouted.items()):
             if isinstance(self._router.known(lane.domain), Outcome):
                 unrouted.setdefault(outcome, []).append(lane)
             else:
                 del self._unrouted[lane]
-        for outcome, lanes in unrouted.items():
-            yield lanes[:SAMPLE], outcome, True
+        for outcome, those in unrouted.items():
+            for lanes in _parts(those):
+                yield lanes, outcome, True
 
     def _add(self, lane: Lane, route: Route) -> _Group:
         """It has something due, which goes this way."""
@@ -208,7 +219,7 @@ class DeliveryAgent:
             if limits is None:
                 limits = self._limits[route.site] = self._make_limits(route)
             group = self._groups[name] = _Group(name, limits, self._make_sources(route, limits))
-            self._pool(group, route, self._usual_policy)  # it may have been paused before we were started
+            self._pool(group, route, self._least_policy)  # it may have been paused before we were started
         return group
 
     def _pool(self, group: _Group, route: Route, policy: TlsPolicy) -> Pool:
@@ -216,7 +227,8 @@ class DeliveryAgent:
         if pool is None:
             on_room = partial(self._room_again, group)
             pool = group.pools[policy] = self._make_pool(route, policy, group.limits, group.sources, on_room)
-            pool.is_strict = policy is not self._usual_policy and policy in (TlsPolicy.ENCRYPT, TlsPolicy.REQUIRE)
+            is_more = policy is not self._least_policy
+            pool.standing.is_strict = is_more and policy in (TlsPolicy.ENCRYPT, TlsPolicy.REQUIRE)
         elif pool.route is not route:
             pool.route = route
         return pool
@@ -240,7 +252,7 @@ class DeliveryAgent:
 
     def _park(self, group: _Group, lanes: Sequence[Lane]) -> Parked:
         now = self._timers.seconds()
-        pause = max(pool.pause() for pool in group.pools.values())
+        pause = max(pool.standing.pause() for pool in group.pools.values())
         seconds = max(BUSY, pause)
         group.turns.parked.update(dict.fromkeys(lanes, now + seconds))
         as_a_whole = all(allotment.throttle.paused(now) for allotment in group.limits.allotments)
@@ -309,16 +321,6 @@ class DeliveryAgent:
 
     # --- pools ---
 
-    def paces(self) -> Iterator[tuple[str, str, Throttle]]:
-        """All that is known of sites, and of hosts of theirs: a name, the source address, and the pace from there."""
-        for limits in list(self._limits.values()):
-            for allotment in limits.allotments:
-                yield limits.site, allotment.address.address, allotment.throttle
-        for group in self._groups.values():
-            for source in group.sources:
-                if source.reach is not source.throttle:
-                    yield group.name, source.address.address, source.reach
-
     def pools(self) -> Iterator[Pool]:
         """All of them."""
         for group in self._groups.values():
@@ -335,10 +337,9 @@ class DeliveryAgent:
         """Called when a group is made, so that there are never many more than are used."""
         if len(self._groups) % 100:
             return
-        before = self._timers.seconds() - UNUSED
+        now = self._timers.seconds()
         for name, group in list(self._groups.items()):
-            unused = all(pool.is_unused and not pool.pause() for pool in group.pools.values())
-            if group.used < before and not group.turns and unused:
+            if group.used < now - UNUSED and group.is_unused and not group.is_remarkable(now):
                 del self._groups[name]
 
     # --- the end ---
@@ -364,3 +365,8 @@ class DeliveryAgent:
     def _abort(self, in_doubt: bool) -> None:
         for pool in list(self.pools()):
             pool.abort(in_doubt)
+
+
+def _parts(lanes: list[Lane]) -> Iterator[list[Lane]]:
+    for begin in range(0, len(lanes), TOGETHER):
+        yield lanes[begin : begin + TOGETHER]

@@ -16,7 +16,7 @@ from smtpeter.interfaces import IContentStore, ICopies, IPersonalizer, ISigner
 from smtpeter.mime.convert import convert
 from smtpeter.model.delivery import Job, LeasedRecipient, Outcome, OutcomeKind
 
-SIGNED_HERE = 32_768  # octets of content that are signed in half a millisecond
+SIGNED_HERE = 32_768  # octets of content that are signed in half a millisecond by whoever is quick
 SMALL = 262_144  # octets of content that are looked through, or filled, in a fraction of a millisecond
 
 InThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
@@ -103,8 +103,10 @@ class FormMaker:
                 raise _NotSigned(str(error)) from error
             return fields + octets if fields else octets
 
-        # The way to a thread and back costs more than signing what is as small as most mail.
-        if len(content) <= (SMALL if signer is None else SIGNED_HERE) and work.fits(content, eight_bit):
+        # The way to a thread and back costs more than signing what is as small as most mail, with most keys.
+        is_quick = signer is None or signer.is_quick(job.account, options)
+        most = SMALL if signer is None else SIGNED_HERE
+        if is_quick and len(content) <= most and work.fits(content, eight_bit):
             try:
                 work.form = Form(eight_bit, recipient, path, signed(fill()), False)
             except _NotSigned:

@@ -26,6 +26,11 @@ class Places:
         return min(1.0, self.taken / self._limit())
 
     @property
+    def are_free(self) -> bool:
+        """Whether there is one that nobody waits for."""
+        return self.taken < self._limit() and not self._line
+
+    @property
     def are_wanted(self) -> bool:
         """Whether somebody waits for one."""
         return bool(self._line)
@@ -58,10 +63,6 @@ class Places:
                 first()
         finally:
             self._offering = False
-
-    def forget(self, wake: Callable[[], None]) -> None:
-        """Whoever this is does not wait any more."""
-        self._line.pop(wake, None)
 
     def _reclaim(self) -> None:
         first = next(iter(self.idle), None)

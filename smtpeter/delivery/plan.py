@@ -39,9 +39,6 @@ class Turns:
     def __bool__(self) -> bool:
         return bool(self._accounts)
 
-    def __contains__(self, lane: Lane) -> bool:
-        return lane in self._accounts.get(lane.account, ())
-
     def lanes(self) -> list[Lane]:
         """All of them."""
         return [lane for lanes in self._accounts.values() for lane in lanes]

@@ -448,16 +448,19 @@ class Pool:
         if not waiting:
             return
         worth = self._tempo.wanted(self._timers.seconds(), waiting, self._busy, self._common.places.crowding)
-        for _ in range(min(worth, waiting + self._busy, source.limit) - there):
+        while there < min(worth, waiting + self._busy, source.limit):
             wait = source.throttle.connect_wait(self._timers.seconds())
             if wait:
                 self._set_alarm(wait)
                 return
+            if there and not (source.places.are_free and self._common.places.are_free):
+                break  # nobody makes way for a second one
             if not source.places.take(self._wake):
                 return
             if not self._common.places.take(self._wake):
                 source.places.give_back()
                 return
+            there += 1
             source.throttle.connecting(self._timers.seconds())
             opening = Opening(self._opener, source.address, self, self._timers)
             self._openings.add(opening)

@@ -45,7 +45,7 @@ def is_overdue(job: Job, now: float, policy: RetryPolicy) -> bool:
     A limit that the sender set is kept to the letter.  Where only our own lifetime is over, there is one last attempt:
     so neither a long standstill nor a clock that jumped makes a whole queue expire untried.
     """
-    return now >= job.expires and job.expires - job.time < policy.lifetime - 1
+    return now >= job.expires and job.expires - job.began < policy.lifetime - 1
 
 
 class Conclusion(NamedTuple):
@@ -148,7 +148,7 @@ def _is_delay_told(job: Job, recipient: LeasedRecipient, now: float, policy: Ret
     It counts as told too where the reverse-path is null: nobody asks again.
     """
     wanted = recipient.notify is not None and "DELAY" in recipient.notify.split(",")
-    return recipient.delay_told or (wanted and now - job.time >= policy.delay_notice)
+    return recipient.delay_told or (wanted and now - job.began >= policy.delay_notice)
 
 
 def _fail(recipient: LeasedRecipient, attempts: int, outcome: Outcome, now: float, *, expired: bool) -> Settlement:

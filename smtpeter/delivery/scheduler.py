@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from math import inf
 from typing import Any
 
 from twisted.application.service import Service
@@ -15,9 +14,10 @@ from twisted.python.failure import Failure
 
 from smtpeter.delivery.form import Impersonal
 from smtpeter.delivery.notify import Notifier
+from smtpeter.delivery.overdue import Overdue
 from smtpeter.delivery.plan import Parked
 from smtpeter.delivery.report import DeliveryReport
-from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, conclude_waiting, is_overdue
+from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, is_overdue
 from smtpeter.delivery.settling import Ended, Settler
 from smtpeter.delivery.walltime import WallTime
 from smtpeter.errors import StorageUnavailable, StoreDamaged
@@ -29,8 +29,6 @@ AT_ONCE = 50  # jobs that are started in one turn of the reactor
 GAP = 0.01  # seconds between two claims, so that each finds many
 SOON = 1.0  # seconds until the next look after trouble
 WATCH = 15.0  # seconds between looks at leases and at the clock
-OVERDUE = 60.0  # seconds between looks for what must not wait for its turn
-OVERDUE_STEP = 500  # recipients
 PERSONAL = 10  # recipients of a personal job that one connection deals with, and that are written down together
 UNSETTLED = 2000  # jobs that may have ended and wait to be written down; nothing is claimed beyond
 SETTLE_TIMEOUT = 10.0  # seconds that stopping waits for the store
@@ -93,6 +91,16 @@ class Scheduler(Service):
             queue=queue, notifier=notifier, clock=clock, timers=timers, metrics=metrics, more_due=self._ring
         )
         self._report = DeliveryReport(timers, metrics)
+        self._overdue = Overdue(
+            queue=queue,
+            agent=agent,
+            settler=self._settler,
+            time=self._time,
+            timers=timers,
+            policy=policy,
+            lease=lease,
+            goes_on=lambda: bool(self.running) and not self._paused,
+        )
         agent.on_room(self._ring)
         self._ready: deque[Job] = deque()
         self._attempts: set[_Attempt] = set()
@@ -105,8 +113,8 @@ class Scheduler(Service):
         self._claim_ended: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
-        self._look_for_overdue = 0.0
         self._set_back = True  # the clock may have been, while we did not look
+        self._back = 0.0  # by how much it was, as far as we saw
 
     # --- the service ---
 
@@ -348,53 +356,44 @@ class Scheduler(Service):
                 self._spawn(self._renew(attempt))
         if not self._claiming:
             self._spawn(self._recover_expired())
-        if now >= self._look_for_overdue and not self._paused:
-            self._look_for_overdue = inf  # until this look is over, which may take long
-            self._spawn(self._end_overdue())
+        self._spawn(self._end_overdue())
         self._time.now()
         if self._set_back:
             self._spawn(self._bring_forward())
 
     async def _end_overdue(self) -> None:
-        """What waits for a site that takes nothing still ends in its time, and its sender is told of the delay."""
         try:
-            for lanes, reason, paused in list(self._agent.waiting()):
-                if not self.running:
-                    return
-                now = self._time.now()
-                delayed = now - self._policy.delay_notice
-                jobs = await self._queue.claim_overdue(lanes, OVERDUE_STEP, now, delayed, now + self._lease)
-                for job in jobs:
-                    job = self._time.in_real_time(job)
-                    conclusions = conclude_waiting(job, reason, now, self._policy, paused=paused)
-                    self._settler.add(Ended(job, conclusions))
+            await self._overdue.look()
         except Exception as error:
             self._note_trouble(error)
-        finally:
-            self._look_for_overdue = self._timers.seconds() + OVERDUE
 
     # --- the clock ---
 
     def _clock_was_set(self, seconds: float) -> None:
         self._log.warn("the clock was set by {seconds:.0f} seconds", event="clock", seconds=seconds)
-        self._set_back |= seconds < 0
+        self._back = max(0.0, self._back - seconds)
+        if seconds < 0 and self.running:
+            self._spawn(self._bring_forward())
 
     async def _bring_forward(self) -> None:
         """What is due at a time that the clock showed once would wait until it shows that again."""
         self._set_back = False
+        back, self._back = self._back, 0.0
         try:
-            count = await self._queue.bring_forward(self._time.now(), self._policy.longest_wait)
+            count = await self._queue.bring_forward(self._time.now(), self._policy.longest_wait, back)
         except StoreDamaged as error:
             self._log.error("damage: what waits for too long was not looked for: {reason}", event="damage",
                             reason=str(error))  # fmt: skip
             return
         except StorageUnavailable as error:
             self._set_back = True
+            self._back += back
             self._note_trouble(error)
             return
         if count:
-            self._log.warn("{recipients} recipients were due later than any retry and are brought forward",
+            self._log.warn("{recipients} recipients would have waited for what the clock showed before",
                            event="brought_forward", recipients=count)  # fmt: skip
+        if count or back:
             self._ring()
 
     async def _recover_expired(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from smtpeter.batches import LONGEST_WAIT, Batches
@@ -15,6 +16,8 @@ from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IClock, IMetrics, IQueueStore
 from smtpeter.model.delivery import Job, RecipientState, SettledJob
 from smtpeter.model.submission import Submission
+
+REPORTS = 5  # that are made in one turn of the reactor
 
 
 class Ended:
@@ -103,9 +106,13 @@ class Settler:
         """Answers what is left, because its notifications cannot be kept now."""
         jobs: list[SettledJob] = []
         left: list[Ended] = []
+        made = 0
         for parts in _by_lease(batch):
             try:
-                await self._notify(parts)
+                if await self._notify(parts):
+                    made += 1
+                    if made % REPORTS == 0:
+                        await deferLater(self._timers, 0.0)
             except StorageUnavailable as error:
                 self._ended.note_wait(error, "a report waits")
                 left += parts
@@ -125,8 +132,8 @@ class Settler:
             )
         return left
 
-    async def _notify(self, parts: Sequence[Ended]) -> None:
-        """Make the report of these, for those of them that have none yet."""
+    async def _notify(self, parts: Sequence[Ended]) -> bool:
+        """Make the report of these, for those of them that have none yet.  Answers whether there is one."""
         new = [ended for ended in parts if ended.notifications is None]
         told = [each for ended in new for each in ended.conclusions if action_of(each) is not None]
         report = await self._report(new[0].job, told) if told else None
@@ -134,6 +141,7 @@ class Settler:
             ended.notifications = ()
         if report is not None:
             new[0].notifications = (report,)
+        return report is not None
 
     async def _report(self, job: Job, told: Sequence[Conclusion]) -> Submission | None:
         try:

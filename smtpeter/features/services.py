@@ -133,6 +133,10 @@ class FeatureServices:
         """See :meth:`smtpeter.interfaces.IFeatureServices.has_signing_keys`."""
         return self._sender_domains.has_keys(account)
 
+    def longest_signing_key(self, account: int | None) -> int:
+        """See :meth:`smtpeter.interfaces.IFeatureServices.longest_signing_key`."""
+        return self._sender_domains.longest_key(account)
+
     @property
     def _sender_domains(self) -> ISenderDomains:
         if self._domains is None:

@@ -26,6 +26,13 @@ class Signer:
         except Exception:
             return True  # sign() will tell what is wrong
 
+    def is_quick(self, account: int | None, options: Options) -> bool:
+        """See :meth:`smtpeter.interfaces.ISigner.is_quick`."""
+        try:
+            return all(each.is_quick(account) for _, each in self._catalog.signing(options) if each.signs(account))
+        except Exception:
+            return False
+
     def sign(self, submission: str, account: int | None, options: Options, content: bytes) -> bytes:
         """See :meth:`smtpeter.interfaces.ISigner.sign`."""
         name, fields = "for signatures", b""

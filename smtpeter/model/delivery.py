@@ -60,7 +60,8 @@ class Job(NamedTuple):
 
     ``lease`` is the fencing token: what is settled under a token that is no longer the row's own changes nothing.
     Times are seconds since the epoch, by the store's clock.  ``content`` is what features made of it, where they made
-    anything; ``slots`` are the places in it that each recipient fills with values of his own.
+    anything; ``slots`` are the places in it that each recipient fills with values of his own.  ``due`` is the time that
+    its sender wanted it to wait for; 0.0: none.
     """
 
     submission: str
@@ -78,6 +79,12 @@ class Job(NamedTuple):
     recipients: tuple[LeasedRecipient, ...]
     options: tuple[tuple[str, str], ...] = ()
     slots: tuple[PlacedSlot, ...] = ()
+    due: float = 0.0
+
+    @property
+    def began(self) -> float:
+        """From when on it could be delivered: what its sender wanted it to wait is no delay."""
+        return max(self.time, self.due)
 
 
 class OutcomeKind(StrEnum):

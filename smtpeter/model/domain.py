@@ -38,12 +38,16 @@ class SenderDomain(NamedTuple):
 
 
 class SigningKey(NamedTuple):
-    """A DKIM key that can be signed with: ``private`` is PKCS #8 in DER.  Never log or store it."""
+    """A DKIM key that can be signed with: ``private`` is PKCS #8 in DER.  Never log or store it.
+
+    ``bits`` is how long an RSA key is; 0: it is none.
+    """
 
     domain: str
     selector: str
     algorithm: KeyAlgorithm
     private: bytes
+    bits: int = 0
 
     def __repr__(self) -> str:
         return f"SigningKey({self.selector}._domainkey.{self.domain})"

@@ -25,7 +25,7 @@ from smtpeter.store.sqlite.enqueue import enqueue
 from tests.campaigns.stalls import WatchedGateway
 from tests.integration.gateway import Gateway, free_ports, send
 
-DATA = b"Subject: queued\r\n\r\n" + b"x" * 1000 + b"\r\n"
+DATA = b"Subject: queued\r\n\r\n" + (b"x" * 72 + b"\r\n") * 14
 DOMAINS = 500
 
 

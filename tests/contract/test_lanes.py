@@ -219,6 +219,17 @@ def test_after_the_clock_was_set_back_a_parking_is_brought_forward_too(engine: E
     assert due(engine, START - DAY)[1] == START - DAY + 60
 
 
+def test_where_it_is_known_by_how_much_lanes_are_parked_as_long_as_they_would_have_been(engine: Engine) -> None:
+    """Also those whose time was over, which would be parked again."""
+    enqueue(engine, due=START - DAY)
+    enqueue(engine, "a@example.org", due=START - DAY)
+    park(engine, NET, until=START + 60)
+    park(engine, ORG, until=START - 60)
+    assert due(engine, START - 600)[0] == []
+    assert engine.wait(engine.store.queue.bring_forward(START - 600, 3600, 600)) == 0
+    assert due(engine, START - 600) == ([ORG], START - 540)
+
+
 def test_ten_thousand_parked_lanes_are_not_looked_at(tmp_path) -> None:  # type: ignore[no-untyped-def]
     """Both questions are answered from the index of what is ready, from the place where it begins."""
     engine = Direct(tmp_path)
@@ -289,6 +300,12 @@ def test_so_is_that_whose_sender_asked_to_be_told_of_a_delay(engine: Engine) -> 
     asking(engine, "DELAY", time=START - 10)
     assert claim_overdue(engine, delayed=START - 100) == []
     assert claim_overdue(engine, delayed=START - 10) == ["SUCCESS,FAILURE,DELAY@example.net"]
+    assert claim_overdue(engine, delayed=START - 9) == ["DELAY@example.net"]
+
+
+def test_of_what_he_wanted_for_later_the_delay_counts_from_then(engine: Engine) -> None:
+    asking(engine, "DELAY", time=START - 100, due=START - 10)
+    assert claim_overdue(engine, delayed=START - 10) == []
     assert claim_overdue(engine, delayed=START - 9) == ["DELAY@example.net"]
 
 

@@ -91,7 +91,8 @@ def test_nothing_is_claimed_before_it_is_due(engine: Engine) -> None:
     enqueue(engine, due=START + 10)
     assert claim(engine) == []
     assert due_domains(engine) == ([], START + 10)
-    assert len(claim(engine, at=START + 10)) == 1
+    (job,) = claim(engine, at=START + 10)
+    assert (job.time, job.due, job.began) == (START, START + 10, START + 10)
 
 
 def test_what_has_expired_is_still_claimed(engine: Engine) -> None:

@@ -112,12 +112,16 @@ def test_what_an_operator_reads_is_not_read_by_the_server(engine: Engine) -> Non
     assert states(engine) == [SLOW._replace(resumed=True)]
 
 
-def test_what_was_parked_for_a_site_is_so_no_more_when_it_is_resumed(engine: Engine) -> None:
-    enqueue(engine, "a@example.net", "b@example.org")
-    net, org = Lane("example.net", 0), Lane("example.org", 0)
-    engine.wait(engine.store.queue.park([net], SLOW.site, START + 3600))
+def test_what_is_parked_for_a_site_may_be_so_no_more(engine: Engine) -> None:
+    enqueue(engine, "a@example.net", "b@example.org", "c@example.com")
+    net, org, com = (Lane(f"example.{top}", 0) for top in ("net", "org", "com"))
+    engine.wait(engine.store.queue.park([net, com], SLOW.site, START + 3600))
     engine.wait(engine.store.queue.park([org], "elsewhere", START + 3600))
-    write(engine, SLOW)
-    assert due(engine)[0] == []
-    resume(engine)
+    sites = engine.store.sites
+    assert sorted(engine.wait(sites.parked(""))) == [com, net, org]
+    assert sorted(engine.wait(sites.parked(SLOW.site))) == [com, net]
+    before = generation(engine)
+    engine.wait(sites.unpark([net]))
+    assert generation(engine) > before
     assert due(engine)[0] == [net]
+    assert engine.wait(sites.parked(SLOW.site)) == [com]

@@ -105,7 +105,7 @@ def build_agent(
         make_sources=make_sources,
         make_pool=make_pool,
         policy=policies or (lambda job, domain: policy),
-        usual_policy=policy,
+        least_policy=policy,
         **options,
     )
 

@@ -7,9 +7,11 @@ from functools import cache
 from typing import Any
 
 import dkim
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.internet.defer import Deferred, fail, succeed
 
-from smtpeter.auth.domain_keys import make_keys, record_name, record_text
+from smtpeter.auth.domain_keys import make_keys, read_key, record_name, record_text
 from smtpeter.auth.domains import SenderDomains
 from smtpeter.auth.keys import KeyRing
 from smtpeter.model.domain import DomainKey, SenderDomain
@@ -23,6 +25,14 @@ ACCOUNT = 7
 def keys_of(domain: str) -> tuple[DomainKey, ...]:
     """The same each time, since an RSA key takes a while to make."""
     return make_keys(RING, domain, NOW)
+
+
+@cache
+def long_key(domain: str) -> DomainKey:
+    """One that takes long to sign with."""
+    private = generate_private_key(public_exponent=65537, key_size=3072)
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return read_key(RING, domain, "long", pem).key
 
 
 def make_domain(domain: str = "own.example", account: int = ACCOUNT, **changes: Any) -> SenderDomain:

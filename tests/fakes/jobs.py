@@ -118,7 +118,8 @@ class FakeQueue:
             chosen = [
                 each
                 for each in job.recipients
-                if job.expires <= now or ("DELAY" in (each.notify or "") and not each.delay_told and job.time < delayed)
+                if job.expires <= now
+                or ("DELAY" in (each.notify or "") and not each.delay_told and job.began < delayed)
             ][:left]
             left -= len(chosen)
             return tuple(chosen)
@@ -201,15 +202,18 @@ class FakeQueue:
         self.add(*[self.leased.pop(job.submission) for job in expired], due=min(NOW, now))
         return succeed(len(expired))
 
-    def bring_forward(self, now, longest):
+    def bring_forward(self, now, longest, back=0.0):
         if self.trouble is not None:
             return fail(self.trouble)
-        late = sum(due > now + longest for due, _ in self.waiting)
-        self.waiting = [(min(due, now + longest), job) for due, job in self.waiting]
-        self.leased = {
-            name: job._replace(lease_until=min(job.lease_until, now + longest)) for name, job in self.leased.items()
-        }
-        return succeed(late)
+
+        def earlier(at):
+            return min(at - back, now + longest) if at > (now if back else now + longest) else at
+
+        before = self.waiting
+        self.waiting = [(earlier(due), job) for due, job in before]
+        self.leased = {name: job._replace(lease_until=earlier(job.lease_until)) for name, job in self.leased.items()}
+        self.parked = {lane: Parking(site, earlier(until)) for lane, (site, until) in self.parked.items()}
+        return succeed(sum(was != now for was, now in zip(before, self.waiting, strict=True)))
 
     def renew(self, submission, lease, lease_until):
         self.renewed.append((submission, lease, lease_until))

@@ -6,13 +6,16 @@ from tests.integration.gateway import Gateway, send
 from tests.integration.killing import run
 
 
-@pytest.mark.parametrize("mode", ["relay", "direct"])
-def test_random_kills_lose_nothing(tmp_path, mode):
-    result = run(tmp_path, rounds=6, seed=20, mode=mode)
+@pytest.mark.parametrize(
+    ("mode", "in_doubt", "rounds"), [("relay", "retry", 6), ("direct", "retry", 6), ("direct", "hold", 3)]
+)
+def test_random_kills_lose_nothing(tmp_path, mode, in_doubt, rounds):
+    result = run(tmp_path, rounds, seed=20, mode=mode, in_doubt=in_doubt)
     assert result.acknowledged > 50, result
     assert result.lost == 0, result
     assert result.corrupt == 0, result
-    assert result.unexplained == 0, result
+    assert result.unexplained == result.unmarked == 0, result
+    assert (result.duplicates if in_doubt == "hold" else result.held) == 0, result
     assert result.phantoms <= 4 * result.rounds, result  # the client died with its connection, after its final dot
     assert result.reported > 5 and result.reported_twice == 0, result
     assert result.slowest_start < 15, result

@@ -85,6 +85,32 @@ def test_how_strictly_mail_is_encrypted(delivery: dict[str, Any], domain: str, p
     assert outgoing(**delivery)._policy(make_job(), domain) is policy
 
 
+@pytest.mark.parametrize(
+    ("delivery", "is_strict"),
+    [
+        ({"tls": TlsPolicy.REQUIRE}, False),
+        ({"tls": TlsPolicy.MAY}, False),
+        ({"tls": TlsPolicy.MAY, "tls_domains": {"a.example": TlsPolicy.REQUIRE}}, True),
+        ({"tls": TlsPolicy.REQUIRE, "tls_domains": {"lax.example": TlsPolicy.MAY}}, True),
+        ({"tls": TlsPolicy.REQUIRE, "tls_domains": {"lax.example": TlsPolicy.ENCRYPT}}, True),
+        ({"tls": TlsPolicy.ENCRYPT, "tls_domains": {"bank.example": TlsPolicy.REQUIRE}}, False),
+        ({"tls": TlsPolicy.MAY, "tls_domains": {"lax.example": TlsPolicy.NONE}}, False),
+        ({"tls": TlsPolicy.REQUIRE, "relays": {"b.example": CLEAR}}, True),
+        ({"tls": TlsPolicy.REQUIRE, "mode": "relay", "relay": CLEAR}, False),
+    ],
+)
+def test_trouble_with_tls_stops_all_mail_to_a_host_only_where_none_could_do_without(
+    delivery: dict[str, Any], is_strict: bool
+) -> None:
+    """With a tls_domains that is laxer than tls, mail that may go in clear shared the pause of mail that may not."""
+    made = outgoing(**delivery)
+    assert isinstance(made.agent, DeliveryAgent)
+    route = Route("mx.example", (HERE,), made._settings.delivery.relay)
+    group = made.agent._group(route)
+    policy = made._policy(make_job(), "a.example")
+    assert made.agent._pool(group, route, policy).standing.is_strict == is_strict
+
+
 def test_a_relay_in_clear_is_spoken_to_in_clear_unless_somebody_asks_for_more() -> None:
     made = outgoing(mode="relay", relay=CLEAR)
     relay = made._relays[CLEAR]
@@ -124,6 +150,23 @@ def test_source_addresses_of_a_site_outlast_a_change_of_its_hosts() -> None:
     new = Route("mx.example", (Target("mx.example", "2001:db8::25", 25),))
     limits = made._limits(old)
     pool = made._pool(old, TlsPolicy.MAY, limits, made._sources(old, limits), lambda: None)
-    assert [source.address.address for source in pool._reaching] == ["192.0.2.1"]
+    first = pool.standing.source()
     pool.route = new
-    assert [source.address.address for source in pool._reaching] == ["2001:db8::1"]
+    then = pool.standing.source()
+    assert first is not None and then is not None
+    assert [first.address.address, then.address.address] == ["192.0.2.1", "2001:db8::1"]
+
+
+def test_the_book_is_told_of_a_site_and_of_those_hosts_of_it_from_each_of_our_addresses() -> None:
+    made = outgoing(addresses=(SourceAddress("192.0.2.1"), SourceAddress("192.0.2.2")))
+    told: list[tuple[str, str, Any]] = []
+    made._book.changed = told.extend  # type: ignore[method-assign]
+    route = Route("provider", (HERE,), hosts="mx.example")
+    limits = made._limits(route)
+    sources = made._sources(route, limits)
+    pool = made._pool(route, TlsPolicy.MAY, limits, sources, lambda: None)
+    pool.resume()
+    throttles = {("provider", each.address.address): each.throttle for each in sources}
+    throttles |= {("mx.example", each.address.address): each.reach for each in sources}
+    assert {(name, address): throttle for name, address, throttle in told} == throttles
+    assert len(set(map(id, throttles.values()))) == 4

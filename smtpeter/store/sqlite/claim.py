@@ -61,7 +61,7 @@ _CLAIMED = f"""
 """
 _SUBMISSIONS = f"""
     SELECT id, account, reverse_path, ret, envid, body, smtputf8, size, digest, file, submission.time, expires,
-        recipients, options, content.data, prepare
+        recipients, options, content.data, prepare, due
     FROM submission LEFT JOIN content ON content.number = submission.content AND size <= ? AND NOT prepare
     WHERE id IN (VALUES {", ".join(["(?)"] * GROUP)})
 """
@@ -238,7 +238,7 @@ def _job(
 
 
 def _make_job(submission: str, lease: int, lease_until: float, row: tuple[Any, ...], rows: list[_Row]) -> Job:
-    account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, options, data, _ = row
+    account, path, ret, envid, body, smtputf8, size, digest, file, time, expires, count, options, data, _, due = row
     return Job(
         submission,
         lease,
@@ -269,4 +269,5 @@ def _make_job(submission: str, lease: int, lease_until: float, row: tuple[Any, .
             ]
         ),
         unpack_options(options),
+        due=0.0 if due is None else seconds(due),
     )

@@ -72,9 +72,10 @@ def unpark(connection: sqlite3.Connection, lanes: Iterable[LaneKey]) -> None:
     connection.executemany(_UNPARK, lanes)
 
 
-def unpark_site(connection: sqlite3.Connection, site: str) -> None:
-    """The same for all lanes that are parked for a site; empty: for any."""
-    connection.execute("UPDATE destination SET parked = 0, site = NULL WHERE parked > 0 AND ? IN ('', site)", (site,))
+def parked(connection: sqlite3.Connection, site: str) -> Sequence[Lane]:
+    """See :meth:`smtpeter.interfaces.ISiteStore.parked`."""
+    rows = connection.execute("SELECT domain, account FROM destination WHERE parked > 0 AND ? IN ('', site)", (site,))
+    return [Lane(domain, account) for domain, account in rows]
 
 
 def parking(connection: sqlite3.Connection, lane: LaneKey, now: float) -> Parking | None:

@@ -13,7 +13,7 @@ _FIND = f"""
     SELECT r.submission, r.number
     FROM recipient AS r INDEXED BY recipient_open CROSS JOIN submission AS s ON s.id = r.submission
     WHERE r.state < 4 AND r.state = {DUE} AND r.domain = ? AND r.account = ? AND r.due <= ?
-        AND (s.expires <= ? OR s.time < ? AND (
+        AND (s.expires <= ? OR coalesce(s.due, s.time) < ? AND (
             SELECT NOT t.delay_told AND instr(t.notify, 'DELAY') FROM recipient AS t
             WHERE t.submission = r.submission AND t.number = r.number
         ))

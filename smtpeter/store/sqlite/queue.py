@@ -124,9 +124,9 @@ class QueueStore:
             count = await self._detour.recover(now, True, in_hand)
         return count
 
-    def bring_forward(self, now: float, longest: float) -> Deferred[int]:
+    def bring_forward(self, now: float, longest: float, back: float = 0.0) -> Deferred[int]:
         """See the interface."""
-        return self._executor.write(lambda connection: setback.bring_forward(connection, now, longest))
+        return self._executor.write(lambda connection: setback.bring_forward(connection, now, longest, back))
 
     def due_lanes(self, now: float, limit: int) -> Deferred[tuple[Sequence[Lane], float | None]]:
         """See the interface."""

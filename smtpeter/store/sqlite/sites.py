@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from smtpeter.interfaces import IExecutor, ISiteStore
+from smtpeter.model.delivery import Lane
 from smtpeter.model.route import SiteCondition, SiteState
-from smtpeter.store.sqlite.destinations import unpark_site
+from smtpeter.store.sqlite.destinations import parked, unpark
 from smtpeter.store.sqlite.listing import bump_generation
 from smtpeter.store.sqlite.rows import milliseconds, seconds
 
@@ -73,8 +74,20 @@ class SiteStore:
         def write(connection: sqlite3.Connection) -> int:
             resumed = connection.execute("UPDATE site SET resumed = resumed + 1 WHERE ? IN ('', site)", (site,))
             if resumed.rowcount:
-                unpark_site(connection, site)
                 bump_generation(connection)
             return resumed.rowcount
+
+        return self._executor.write(write)
+
+    def parked(self, site: str) -> Deferred[Sequence[Lane]]:
+        """See the interface."""
+        return self._executor.scan(lambda connection: parked(connection, site))
+
+    def unpark(self, lanes: Sequence[Lane]) -> Deferred[None]:
+        """See the interface."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            unpark(connection, lanes)
+            bump_generation(connection)
 
         return self._executor.write(write)

@@ -109,8 +109,9 @@ class Elsewhere:
     async def compose(self, request: Request, account: int) -> FromElsewhere:
         """What a request of an account asks for.
 
-        :raises ApiError: as :func:`smtpeter.web.rest.outgoing.read_outgoing`; 413 where it takes more CPU or memory
-            than a message may; 503 where too many wait, or nothing has come of it for another reason.
+        :raises ApiError: as :func:`smtpeter.web.rest.bodies.read_tree` and
+            :func:`smtpeter.web.rest.outgoing.make_outgoing`; 413 where it takes more CPU or memory than a message may;
+            503 where too many wait, or nothing has come of it for another reason.
         """
         if self._stopped:
             raise _STOPPING

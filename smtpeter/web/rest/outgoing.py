@@ -16,7 +16,7 @@ from smtpeter.mime.structure import HEADER_LIMIT
 from smtpeter.model.envelope import Envelope
 from smtpeter.model.feature import CORE_OPTIONS, option_key
 from smtpeter.web.rest import addressing
-from smtpeter.web.rest.bodies import fold, read_tree, shown, validated
+from smtpeter.web.rest.bodies import fold, shown, validated
 from smtpeter.web.rest.fields import Attachment, Dsn, SendRequest, Unsubscribe
 from smtpeter.web.rest.values import ApiError
 
@@ -57,18 +57,11 @@ def make_rules(catalog: IFeatureCatalog, recipients: int) -> Rules:
     return Rules(names | core, recipients)
 
 
-def read_outgoing(content_type: bytes, octets: bytes, rules: Rules, entropy: str) -> Outgoing:
-    """What a request's body asks for.  ``entropy`` is random, 16 to 40 letters and digits, and new each time.
-
-    :raises ApiError: 400, naming the field and what was expected; 415.
-    """
-    return make_outgoing(read_tree(content_type, octets), rules, entropy)
-
-
 def make_outgoing(tree: Mapping[str, Any], rules: Rules, entropy: str) -> Outgoing:
-    """What is asked for, by the names that its sender chose.
+    """What a request asks for, by the names that its sender chose.  ``entropy`` is random, 16 to 40 letters and digits,
+    and new each time.
 
-    :raises ApiError: as :func:`read_outgoing`.
+    :raises ApiError: 400, naming the field and what was expected.
     """
     known, rest = fold(tree, SendRequest, empty_is_absent=True)
     options = _read_options(rest, rules)

@@ -13,7 +13,7 @@ from smtpeter.auth.domains import RETRY, DomainReader, SenderDomains
 from smtpeter.auth.keys import KeyRing
 from smtpeter.errors import FeatureMissing, StorageUnavailable
 from smtpeter.interfaces import ISenderDomains
-from tests.fakes.domains import ACCOUNT, RING, FakeDomainStore, keys_of, make_domain, make_domains
+from tests.fakes.domains import ACCOUNT, RING, FakeDomainStore, keys_of, long_key, make_domain, make_domains
 
 OTHER = 8
 
@@ -60,6 +60,21 @@ def test_only_accounts_with_keys_have_mail_signed() -> None:
     assert not found.has_keys(OTHER)
     assert not found.has_keys(None)
     assert found.owns(OTHER, "bare.example")
+
+
+def test_the_longest_key_of_all_domains_of_an_account_is_known() -> None:
+    found = SenderDomains(
+        RING,
+        [
+            make_domain("own.example"),
+            make_domain("more.example", keys=(long_key("more.example"),)),
+            make_domain("other.example", OTHER),
+            make_domain("third.example", 9, keys=keys_of("third.example")[1:]),
+        ],
+    )
+    assert [found.longest_key(account) for account in (ACCOUNT, OTHER, 9, None)] == [3072, 2048, 0, 0]
+    found.take([make_domain("own.example")])
+    assert [found.longest_key(account) for account in (ACCOUNT, OTHER)] == [2048, 0]
 
 
 def test_a_key_that_cannot_be_unsealed_is_told_and_mail_waits_for_it() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from smtpeter.cli import queue
+from smtpeter.cli import queue, steps
 from smtpeter.cli.installation import result_of
 from smtpeter.model.delivery import Lane, RecipientState, SettledJob, Settlement
 from tests.unit.cli.conftest import START
@@ -71,12 +71,12 @@ def test_what_is_being_attempted_is_left_alone_and_told(gateway, verb):
 
 
 def test_a_running_server_gets_its_turn_between_the_steps(gateway, monkeypatch):
-    monkeypatch.setattr(queue, "STEP", 10)
+    monkeypatch.setattr(steps, "STEP", 10)
     pauses = []
-    monkeypatch.setattr(queue.time, "sleep", pauses.append)
+    monkeypatch.setattr(steps.time, "sleep", pauses.append)
     gateway.enqueue(*(f"u{number}@example.net" for number in range(35)))
     assert gateway.json("queue", "hold", "--yes") == {"count": 35}
-    assert len(pauses) == 3 and min(pauses) >= queue.PAUSE
+    assert len(pauses) == 3 and min(pauses) >= steps.PAUSE
 
 
 def test_retry_makes_due_what_waits(gateway):
@@ -123,12 +123,34 @@ def test_at_a_terminal_one_is_asked(gateway, monkeypatch, answer, code, state):
 
 
 def test_large_counts_go_in_steps_and_never_beyond_the_count(gateway, monkeypatch):
-    monkeypatch.setattr(queue, "STEP", 10)
+    monkeypatch.setattr(steps, "STEP", 10)
     gateway.enqueue(*(f"u{number}@example.net" for number in range(35)))
     assert gateway.json("queue", "hold", "--limit", "14", "--yes") == {"count": 14}
     assert list(states(gateway).values()).count("held") == 14
     assert gateway.json("queue", "hold", "--yes") == {"count": 21}
     assert gateway.json("queue", "retry", "--yes") == {"count": 0}
+
+
+def park(gateway, *domains):
+    with gateway.open() as store:
+        result_of(store.queue.park([Lane(domain, 0) for domain in domains], "mx.example", 4_000_000_000.0))
+
+
+def test_retry_of_what_waits_for_a_site_tells_all_that_goes(gateway, monkeypatch):
+    """The first step already ends the waiting of a whole lane."""
+    monkeypatch.setattr(steps, "STEP", 10)
+    gateway.enqueue(*(f"u{number}@example.net" for number in range(35)), *(f"u{n}@example.org" for n in range(12)))
+    park(gateway, "example.net", "example.org")
+    assert gateway.run("queue", "retry", "--domain", "example.net", "--yes").stdout == "35 recipients due now\n"
+    assert gateway.json("queue", "retry", "--yes") == {"count": 12}
+    assert gateway.json("queue", "retry", "--yes") == {"count": 0}
+
+
+def test_so_it_does_where_fewer_were_wanted(gateway):
+    gateway.enqueue(*(f"u{number}@example.net" for number in range(12)), "x@example.org")
+    park(gateway, "example.net", "example.org")
+    assert gateway.json("queue", "retry", "--domain", "example.net", "--limit", "5", "--yes") == {"count": 12}
+    assert gateway.json("queue", "retry", "--yes") == {"count": 1}
 
 
 def test_pause_and_resume(gateway):

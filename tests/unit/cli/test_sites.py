@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from smtpeter.cli import steps
 from smtpeter.cli.installation import result_of
 from smtpeter.clock import WallClock
 from smtpeter.model.delivery import Lane
@@ -97,6 +98,25 @@ def test_what_waits_for_a_site_that_is_resumed_is_looked_at_again(gateway):
     assert parked(gateway, *lanes, other) == [*[False] * 5, True]
     gateway.json("queue", "sites", "--resume-all")
     assert parked(gateway, other) == [False]
+
+
+def test_very_much_that_waits_for_a_site_is_looked_at_again_in_steps(gateway, monkeypatch):
+    monkeypatch.setattr(steps, "STEP", 10)
+    pauses, left = [], []
+    lanes = [Lane(f"d{number}.example", 0) for number in range(35)]
+
+    def pause(seconds):
+        pauses.append(seconds)
+        left.append(parked(gateway, *lanes).count(True))
+
+    monkeypatch.setattr(steps.time, "sleep", pause)
+    gateway.enqueue(*(f"x@{lane.domain}" for lane in lanes))
+    with gateway.open() as store:
+        result_of(store.queue.park(lanes, "mx.example.net", NOW + 36_000))
+    write(gateway, DEAD)
+    gateway.json("queue", "sites", "--resume", "mx.example.net")
+    assert (left, parked(gateway, *lanes).count(True)) == ([25, 15, 5], 0)
+    assert min(pauses) >= steps.PAUSE
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from twisted.internet.defer import fail
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 
-from smtpeter.delivery.agent import BUSY, SOME, UNROUTED, UNUSED
+from smtpeter.delivery.agent import AT_LEAST, BUSY, SOME, UNROUTED, UNUSED
 from smtpeter.delivery.plan import Parked, Plan
-from smtpeter.delivery.pool import BARRED, LOOK
-from smtpeter.delivery.throttle import Rate, Shape
+from smtpeter.delivery.pool import AT_ONCE, GAP, LOOK
+from smtpeter.delivery.standing import BARRED
+from smtpeter.delivery.throttle import Rate, Shape, Throttle
 from smtpeter.model.delivery import Job, Lane, Outcome, OutcomeKind
 from smtpeter.model.route import Target, TlsPolicy
+from smtpeter.settings import SourceAddress
 from tests.fakes.agent import Bench, kinds
 from tests.fakes.delivery import alarms, logged
 from tests.fakes.jobs import make_job, make_recipient
@@ -61,6 +64,9 @@ class World(Bench):
 
     def fill(self, lane: Lane, count: int = 4) -> list[list[Any]]:
         return self.start(*(mail(lane, submission=f"{lane.domain}-{number}") for number in range(count)))
+
+    def throttles(self) -> list[Throttle]:
+        return [each.throttle for limits in self.agent._limits.values() for each in limits.allotments]
 
     def hosts(self) -> list[str]:
         return [target.host for target in self.network.targets]
@@ -114,13 +120,18 @@ def test_sites_share_what_may_be_claimed_altogether() -> None:
     lanes = [Lane(f"d{number}.example", 1) for number in range(10)]
     world = World()
     served: Counter[Lane] = Counter()
-    assert len(world.shares(*lanes, limit=5)) == 5
-    world = World()
     for _ in range(20):
         shares = world.shares(*lanes, limit=5)
         assert sum(shares.values()) == 5
         served += Counter(shares)
     assert max(served.values()) - min(served.values()) <= 4
+
+
+def test_a_site_gets_at_once_what_makes_its_connection_worth_while_and_others_come_next() -> None:
+    lanes = [Lane(f"d{number}.example", 1) for number in range(10)]
+    world = World(shape=SHAPE._replace(connections=100, start=100))
+    assert world.shares(*lanes, limit=AT_LEAST + 1) == {lanes[0]: AT_LEAST, lanes[1]: 1}
+    assert world.shares(*lanes, limit=2 * AT_LEAST) == {lanes[1]: AT_LEAST, lanes[2]: AT_LEAST}
 
 
 def test_whoever_got_nothing_comes_first_the_next_time() -> None:
@@ -151,6 +162,20 @@ def test_lanes_of_a_busy_site_are_left_alone_for_a_while_and_the_site_tells_of_r
     world.say()
     assert world.rooms == 1
     assert A in world.shares()
+
+
+def test_all_lanes_of_a_dead_site_are_told_to_wait_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpeter.delivery.agent.TOGETHER", 3)
+    lanes = [Lane(f"d{number}.example", 1) for number in range(8)]
+    lost = [Lane(f"lost{number}.example", 1) for number in range(4)]
+    world = World(provider(*(lane.domain for lane in lanes)) | {lane.domain: NO_WAY for lane in lost})
+    world.down = {"provider"}
+    world.shares(*lanes, *lost)
+    world.deliver(mail(lanes[0]))
+    world.plan(*lanes)
+    told = [list(each) for each, _, _ in world.agent.waiting()]
+    assert [len(each) for each in told] == [3, 3, 2, 3, 1]
+    assert sorted(lane for each in told for lane in each) == sorted(lanes + lost)
 
 
 def test_lanes_of_a_dead_site_are_left_alone_until_its_pause_is_over() -> None:
@@ -463,7 +488,7 @@ def test_all_that_was_claimed_is_told_when_its_site_is_paused_though_a_connectio
     world.slow = {"a.example"}
     fired = world.fill(A, 10)
     (pool,) = world.agent.pools()
-    for _, _, throttle in world.agent.paces():
+    for throttle in world.throttles():
         throttle.pause(0.0, 600.0, "too much")
     world.say()
     assert sum(bool(each) for each in fired) == 10
@@ -489,6 +514,20 @@ def test_tls_that_is_good_enough_for_others_is_no_reason_to_pause_a_site() -> No
     world.scripts["a.example"] = {"ehlo": ["250-r\r\n250 STARTTLS", "250 r"]}
     world.advance(BARRED)
     assert kinds(world.deliver(mail(A, submission="strict and well"))[0]) == [DELIVERED]
+
+
+def test_mail_that_may_go_in_clear_does_not_wait_for_mail_to_the_same_hosts_that_may_not() -> None:
+    """Also where that is the exception: ``tls`` says require, and ``tls_domains`` may for one domain."""
+
+    def policies(job: Job, domain: str) -> TlsPolicy:
+        return TlsPolicy.MAY if domain == "b.example" else TlsPolicy.REQUIRE
+
+    world = World(provider("a.example", "b.example"), policy=TlsPolicy.MAY, policies=policies)
+    world.shares(A)
+    for number in range(5):
+        assert kinds(world.deliver(mail(A, submission=f"strict{number}"))[0]) == [DEFERRED]
+    assert B in world.shares(B)
+    assert kinds(world.deliver(mail(B))[0]) == [DELIVERED]
 
 
 def test_tls_that_is_good_enough_for_nobody_pauses_the_site() -> None:
@@ -530,7 +569,39 @@ def test_a_site_that_is_paused_or_waited_for_is_not_forgotten() -> None:
         lane = Lane(f"d{number}.example", 1)
         world.shares(lane)
         world.agent.exhausted([lane])
-    assert {"a.example", "b.example"} <= {pool.site for pool in world.agent.pools()}
+    assert {"a.example", "b.example"} <= {pool.route.site for pool in world.agent.pools()}
+
+
+def unused_for_long(world: World) -> None:
+    """Time passes, and so many others are used that those which nobody uses are looked for."""
+    world.advance(*[UNUSED / 4] * 5)
+    for number in range(200):
+        lane = Lane(f"d{number}.example", 1)
+        world.shares(lane)
+        world.agent.exhausted([lane])
+    world.network.wires.clear()
+    gc.collect()
+
+
+def test_a_site_that_is_slowed_is_not_forgotten_before_that_is_over() -> None:
+    world = World()
+    world.deliver(mail(A))
+    for throttle in world.throttles():
+        throttle.slow(0.0, 2 * UNUSED, 10.0, "too fast")
+    unused_for_long(world)
+    assert world.shares(A) == {A: 1}
+    world.agent.exhausted([A])
+    unused_for_long(world)
+    assert "a.example" not in world.agent._groups
+
+
+def test_nor_is_one_of_which_only_one_of_our_addresses_is_paused() -> None:
+    world = World(sources=(SourceAddress("192.0.2.1"), SourceAddress("192.0.2.2")))
+    world.deliver(mail(A))
+    (paused, _) = world.throttles()
+    paused.pause(0.0, 4 * UNUSED, "this address is listed")
+    unused_for_long(world)
+    assert paused in world.throttles()
 
 
 # --- the end ---
@@ -547,3 +618,29 @@ def test_nothing_is_planned_and_nothing_delivered_once_it_stops() -> None:
     assert world.plan(A, B) == Plan((), ())
     assert kinds(world.deliver(mail(A))[0]) == [OutcomeKind.NOT_TRIED]
     assert not world.network.tried
+
+
+def test_when_a_site_goes_away_what_waits_for_it_ends_some_at_a_time() -> None:
+    world = World()
+    world.scripts["a.example"] = {"greeting": None}
+    results = world.fill(A, 5 * AT_ONCE)
+    for wire in world.network.wires:
+        wire.lose(ConnectionLost())
+    ended = [sum(map(len, results))]
+    while ended[-1] < len(results):
+        world.clock.advance(GAP)
+        ended.append(sum(map(len, results)))
+    # Two of its events, at most, tell us of that in one turn.
+    assert [after - before for before, after in pairwise([0, *ended])] == [2 * AT_ONCE, *[AT_ONCE] * 3]
+    assert {outcome.kind for [outcomes] in results for outcome in outcomes.values()} == {DEFERRED}
+
+
+def test_nobody_makes_way_for_a_second_connection_of_a_site() -> None:
+    world = World(places=2)
+    world.deliver(mail(A))
+    world.slow = {"b.example"}
+    world.fill(B, 20)
+    world.clock.advance(5.0)
+    assert world.hosts() == ["a.example", "b.example"]
+    world.start(mail(C))
+    assert world.hosts() == ["a.example", "b.example", "c.example"]

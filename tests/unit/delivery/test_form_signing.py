@@ -29,16 +29,19 @@ SLOT = Slot("links", "k-6", 6)
 class FakeSigner:
     """Puts a number on top; ``fails`` are the numbers at which it fails."""
 
-    def __init__(self, wanted: bool = True, fails: tuple[int, ...] = ()) -> None:
-        self.wanted, self.fails = wanted, fails
+    def __init__(self, wanted: bool = True, fails: tuple[int, ...] = (), quick: bool = True) -> None:
+        self.wanted, self.fails, self.quick = wanted, fails, quick
         self.signed: list[tuple[str, int | None, Options, bytes]] = []
         self.threaded = False
 
     def wants(self, account: int | None, options: Options) -> bool:
         return self.wanted
 
+    def is_quick(self, account: int | None, options: Options) -> bool:
+        return self.quick
+
     def sign(self, submission: str, account: int | None, options: Options, content: bytes) -> bytes:
-        assert self.threaded or len(content) <= SIGNED_HERE, "it would hold the reactor"
+        assert self.threaded or (self.quick and len(content) <= SIGNED_HERE), "it would hold the reactor"
         self.signed.append((submission, account, options, content))
         if len(self.signed) in self.fails:
             raise FeatureMissing("no key")
@@ -138,3 +141,14 @@ def test_what_takes_long_to_sign_is_signed_in_a_thread() -> None:
     large = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * (SIGNED_HERE // 72 + 1)
     forms = Forms(make_job(data=large), signer)
     assert forms.make() == b"S: 1\r\n" + large
+
+
+def test_so_is_what_is_small_where_the_key_is_long() -> None:
+    signer = FakeSigner(quick=False)
+    assert Forms(make_job(data=LATIN), signer).make() == b"S: 1\r\n" + LATIN
+
+
+def test_what_is_small_needs_no_thread_where_the_key_is_short() -> None:
+    forms = Forms(make_job(data=LATIN), FakeSigner())
+    forms.maker = FormMaker(Content(), Impersonal(), lambda function: pytest.fail("a thread"), forms.signer)  # type: ignore[arg-type]
+    assert forms.make() == b"S: 1\r\n" + LATIN

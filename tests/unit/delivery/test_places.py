@@ -78,16 +78,6 @@ def test_a_place_that_the_first_does_not_want_any_more_goes_to_the_next() -> Non
     assert (gone.calls, waiting.has) == (1, 1)
 
 
-def test_whoever_is_forgotten_is_not_called() -> None:
-    places = Places(lambda: 1)
-    holder, gone = Taker(places), Taker(places)
-    holder.take()
-    gone.take()
-    places.forget(gone.wake)
-    holder.give_back()
-    assert (gone.calls, places.taken) == (0, 0)
-
-
 def test_when_there_are_more_than_before_those_that_wait_are_called() -> None:
     limit = [1]
     places = Places(lambda: limit[0])

@@ -148,6 +148,15 @@ def test_a_sender_s_limit_is_kept_to_the_letter() -> None:
     assert is_overdue(job, NOW + 100, POLICY)
 
 
+def test_so_it_is_where_the_message_was_wanted_for_a_later_day() -> None:
+    later = NOW + 5 * 86400
+    job = make_job(due=later, expires=later + 3600)
+    assert not is_overdue(job, later + 3599, POLICY)
+    assert is_overdue(job, later + 3600, POLICY)
+    own = job._replace(expires=later + POLICY.lifetime)
+    assert not is_overdue(own, own.expires, POLICY)
+
+
 def test_our_own_limit_leaves_one_last_attempt() -> None:
     """So a clock that jumps ahead by days makes no queue expire untried."""
     job = make_job(recipients=[make_recipient(attempts=5)])
@@ -216,6 +225,17 @@ def test_a_delay_is_told_after_the_time_that_is_set_to_who_asked(notify: str | N
         conclude_waiting(job, PAUSED, NOW + waited, PATIENT),
     ):
         assert [conclusion.settlement.delay_told for conclusion in conclusions] == [wanted]
+
+
+@pytest.mark.parametrize("waited", [7199.0, 7200.0])
+def test_what_was_wanted_for_later_is_not_late_before_it_has_waited_since_then(waited: float) -> None:
+    """The time until then is no delay: its sender asked for it."""
+    job = make_job(recipients=[make_recipient(notify="DELAY")], due=NOW + 50_000)
+    for conclusions in (
+        conclude(job, {1: Outcome(OutcomeKind.DEFERRED)}, job.due + waited, PATIENT, 0.5),
+        conclude_waiting(job, PAUSED, job.due + waited, PATIENT),
+    ):
+        assert [conclusion.settlement.delay_told for conclusion in conclusions] == [waited >= 7200]
 
 
 @pytest.mark.parametrize("kind", list(OutcomeKind))

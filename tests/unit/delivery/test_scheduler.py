@@ -592,6 +592,16 @@ def test_what_waits_for_a_dead_site_ends_in_its_time_with_the_reason() -> None:
     assert settlement.attempts == 0
 
 
+def test_however_much_waits_for_a_dead_site_all_of_it_ends_soon() -> None:
+    bench = Bench()
+    bench.agent.places = 0
+    bench.agent.cannot = [([LANE], DEAD, True)]
+    names = [f"s{number}" for number in range(1234)]
+    bench.queue.add(*(make_job(submission=name, expires=NOW + 20) for name in names))
+    bench.start().run(90.0)
+    assert bench.states(*names) == [RecipientState.EXPIRED] * 1234
+
+
 def test_the_sender_of_what_waits_for_a_dead_site_is_told_of_the_delay_once() -> None:
     bench = Bench()
     bench.agent.places = 0

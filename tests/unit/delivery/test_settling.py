@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.task import Clock
 
 from smtpeter.batches import FIRST_WAIT, GATHER, LONGEST_WAIT
 from smtpeter.delivery.notify import Notifier
 from smtpeter.delivery.retry import RetryPolicy, conclude, conclude_overdue, conclude_waiting
-from smtpeter.delivery.settling import Ended, Settler
+from smtpeter.delivery.settling import REPORTS, Ended, Settler
 from smtpeter.errors import StorageUnavailable, StoreDamaged
 from smtpeter.model.delivery import Job, Outcome, OutcomeKind, SettledJob
 from smtpeter.model.submission import Submission
+from tests.fakes.clock import TurnClock
 from tests.fakes.intake import FakeContentStore, FakeMetrics
 from tests.fakes.jobs import NOW, make_job, make_recipient
 
@@ -57,7 +57,7 @@ class Queue:
 
 class Bench:
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = TurnClock()
         self.queue = Queue()
         self.content = FakeContentStore()
         self.entropy = 0
@@ -255,3 +255,17 @@ def test_a_report_that_expires_is_written_down_and_reported_to_nobody() -> None:
     bench.clock.advance(GATHER)
     (settled,) = bench.queue.settled
     assert settled.settlements[0].event is not None and settled.notifications == ()
+
+
+def test_very_many_reports_do_not_hold_up_the_reactor() -> None:
+    bench = Bench()
+    for number in range(3 * REPORTS):
+        bench.end(part(1, submission=f"s{number}"), FAILED)
+        bench.end(part(1, submission=f"d{number}"), DELIVERED)
+    made = []
+    bench.clock.advance(GATHER)
+    while not bench.queue.settled:
+        made.append(len(bench.content.spools))
+        bench.clock.advance(0.0)
+    assert made == [REPORTS, 2 * REPORTS, 3 * REPORTS]
+    assert (len(bench.queue.settled), len(bench.queue.reports)) == (6 * REPORTS, 3 * REPORTS)

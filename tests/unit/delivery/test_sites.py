@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.defer import fail, succeed
-from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from smtpeter.delivery.sites import AGAIN, SOON, SiteBook
+from smtpeter.delivery.sites import AGAIN, LONGEST, SOON, TOGETHER, UNCERTAIN, SiteBook
 from smtpeter.delivery.throttle import Shape, Throttle
 from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IClock, ISiteStore
 from smtpeter.model.route import SiteCondition, SiteState
+from tests.fakes.clock import TurnClock
 
 EPOCH = 1_700_000_000.0
 PAUSED = SiteCondition.PAUSED
+HOUR, DAY, YEAR = 3600.0, 86400.0, 365 * 86400.0
+JUMPS = [HOUR, -HOUR, 5 * DAY, -YEAR]
 
 
 @implementer(ISiteStore)
@@ -36,31 +38,35 @@ class FakeStore:
 
 @implementer(IClock)
 class WallClock:
+    """``jump`` is by how much it was set."""
+
     def __init__(self, timers):
         self._timers = timers
+        self.jump = 0.0
 
     def time(self):
-        return EPOCH + self._timers.seconds()
+        return EPOCH + self.jump + self._timers.seconds()
 
 
 class Bench:
     """A book, and paces by site."""
 
     def __init__(self):
-        self.timers, self.store, self.resumed = Clock(), FakeStore(), []
-        self.book = SiteBook(self.store, WallClock(self.timers), self.timers)
+        self.timers, self.store, self.resumed = TurnClock(), FakeStore(), []
+        self.clock = WallClock(self.timers)
+        self.book = SiteBook(self.store, self.clock, self.timers)
         self.sites = {}
-        self.book.paces = lambda: [(name, "", throttle) for name, throttle in self.sites.items()]
         self.book.resume = self.resume
 
     def pause(self, name, seconds=600.0):
         throttle = self.sites.setdefault(name, Throttle(Shape(name)))
         throttle.pause(self.timers.seconds(), seconds, f"{name} is tired")
-        self.book.changed()
+        self.book.changed([(name, "", throttle)])
 
     def resume(self, name):
         self.resumed.append(name)
         self.sites[name].resume()
+        self.book.changed([(name, "", self.sites[name])])
 
     def told(self):
         return [state.site for state in self.store.written[-1]] if self.store.written else None
@@ -124,22 +130,158 @@ def test_what_was_before_the_start_goes_on_where_it_was(bench):
     assert throttle.paused(0.0) == 60.0
 
 
+def test_it_goes_on_being_told_when_there_is_mail_for_the_site_again(bench):
+    bench.book.recall([SiteState("a.example", "", PAUSED, "dead", EPOCH - 60, EPOCH + 60)])
+    bench.book.restore("a.example", "", Throttle(Shape("a")))
+    bench.timers.advance(SOON)
+    assert bench.told() == ["a.example"]
+    bench.timers.advance(AGAIN)
+    assert bench.told() == ["a.example"]
+    bench.timers.advance(AGAIN)
+    assert bench.told() == []
+
+
 def test_what_an_operator_ended_while_there_was_no_server_is_over(bench):
     bench.book.recall([SiteState("a.example", "", PAUSED, "dead", EPOCH - 60, EPOCH + 60, resumed=True)])
+    bench.timers.advance(SOON)
+    assert bench.told() == []
     throttle = Throttle(Shape("a"))
     bench.book.restore("a.example", "", throttle)
     assert throttle.paused(0.0) == 0.0
+
+
+# --- a clock that is set ---
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_pause_ends_by_the_timers_and_is_told_by_the_clock_that_there_is_now(bench, jump):
+    bench.pause("a.example", 600.0)
+    bench.timers.advance(SOON)
+    bench.clock.jump = jump
+    bench.timers.advance(AGAIN)
+    (state,) = bench.store.written[-1]
+    assert (state.since, state.until) == (EPOCH + jump, EPOCH + jump + 600)
+    assert bench.book.counts() == {"slowed": 0, "paused": 1}
+    assert bench.sites["a.example"].paused(599.0) == 1.0
+    assert bench.sites["a.example"].paused(600.0) == 0.0
+    bench.timers.advance(600)
+    assert bench.told() == []
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_what_was_before_the_start_goes_on_whatever_the_clock_says_since(bench, jump):
+    """No mail for that site came yet."""
+    bench.book.recall([SiteState("a.example", "", PAUSED, "dead", EPOCH - 60, EPOCH + 600)])
+    bench.clock.jump = jump
+    bench.timers.advance(100)
+    assert [state.until - bench.clock.time() for state in bench.store.written[-1]] == [500.0]
+    throttle = Throttle(Shape("a"))
+    bench.book.restore("a.example", "", throttle)
+    assert throttle.paused(100.0) == 500.0
+
+
+@pytest.mark.parametrize(
+    ("jump", "since", "until", "left"),
+    [
+        (HOUR, -60, 600, 0),
+        (5 * DAY, -60, 600, 0),
+        (-HOUR, -60, 600, 660),
+        (-YEAR, -60, 600, 660),
+        (-YEAR, -3 * DAY, 3600, UNCERTAIN),
+        (-HOUR, -3 * DAY, 3600, 2 * HOUR),
+        (-2 * DAY, -3 * DAY, 3600, LONGEST),
+    ],
+)
+def test_a_clock_that_was_set_between_stop_and_start_makes_no_pause_last_for_ever(bench, jump, since, until, left):
+    """Written before that: since when (seconds before EPOCH), and until when."""
+    bench.clock.jump = jump
+    bench.book.recall([SiteState("a.example", "", PAUSED, "dead", EPOCH + since, EPOCH + until)])
+    bench.timers.advance(SOON)
+    told = [state.until - bench.clock.time() for state in bench.store.written[-1]]
+    assert told == ([left - SOON] if left else [])
+    throttle = Throttle(Shape("a"))
+    bench.book.restore("a.example", "", throttle)
+    assert throttle.paused(0.0) == left
 
 
 def test_sites_are_counted_once_whatever_their_source_addresses(bench):
     assert bench.book.counts() == {"slowed": 0, "paused": 0}
     bench.pause("a.example")
     bench.pause("b.example", 5.0)
-    bench.book.paces = lambda: [(name, str(n), each) for name, each in bench.sites.items() for n in range(2)]
+    bench.book.changed((name, "192.0.2.1", each) for name, each in bench.sites.items())
     bench.timers.advance(SOON)
+    assert len(bench.store.written[-1]) == 4
     assert bench.book.counts() == {"slowed": 0, "paused": 2}
-    bench.timers.advance(10)
+    bench.timers.advance(AGAIN)
     assert bench.book.counts() == {"slowed": 0, "paused": 1}
+
+
+# --- very many ---
+
+
+class Counted(Throttle):
+    """``asked`` counts how often somebody wanted to know whether one of them is out of the ordinary."""
+
+    asked = 0
+
+    def states(self, now):
+        Counted.asked += 1
+        return super().states(now)
+
+
+@pytest.fixture
+def counted():
+    Counted.asked = 0
+    return Counted
+
+
+def test_sites_that_are_as_usual_again_are_not_looked_at_any_more(bench, counted):
+    for number in range(5):
+        bench.sites[f"d{number}.example"] = counted(Shape("a"))
+        bench.pause(f"d{number}.example", 10.0 if number else 600.0)
+    bench.timers.advance(SOON)
+    bench.timers.advance(AGAIN)
+    assert (counted.asked, bench.told()) == (10, ["d0.example"])
+    bench.timers.advance(AGAIN)
+    assert (counted.asked, bench.told()) == (11, ["d0.example"])
+    bench.pause("d1.example", 600.0)
+    bench.timers.advance(SOON)
+    assert (counted.asked, bench.told()) == (13, ["d0.example", "d1.example"])
+
+
+def test_a_network_that_is_gone_does_not_hold_up_the_reactor(bench, counted):
+    names = [f"d{number}.example" for number in range(3 * TOGETHER + 1)]
+    for name in names:
+        bench.sites[name] = counted(Shape("a"))
+        bench.pause(name)
+    bench.timers.advance(SOON)
+    for turn in (1, 2, 3):
+        assert (counted.asked, bench.told()) == (turn * TOGETHER, None)
+        bench.timers.advance(0.0)
+    assert bench.told() == names
+    assert bench.book.counts() == {"slowed": 0, "paused": len(names)}
+
+
+def test_what_changes_while_very_many_are_looked_at_is_written_within_a_second_after(bench):
+    for number in range(TOGETHER):
+        bench.pause(f"d{number}.example")
+    bench.timers.advance(SOON)
+    bench.sites["d0.example"].resume()
+    bench.pause("e.example")
+    bench.timers.advance(0.0)
+    assert bench.told()[0] == "d0.example"
+    bench.timers.advance(SOON)
+    bench.timers.advance(0.0)
+    assert (bench.told()[0], bench.told()[-1], len(bench.told())) == ("d1.example", "e.example", TOGETHER)
+
+
+def test_it_may_stop_while_very_many_are_looked_at(bench):
+    for number in range(TOGETHER):
+        bench.pause(f"d{number}.example")
+    bench.timers.advance(SOON)
+    bench.book.stop()
+    bench.timers.advance(AGAIN)
+    assert bench.told() is None
 
 
 def test_nothing_is_written_after_the_end(bench):

@@ -94,10 +94,15 @@ def test_where_they_are_served():
 
 
 def test_signing_keys_are_there_only_where_mail_is_delivered():
-    for ask in (lambda made: made.signing_keys(1, "own.example"), lambda made: made.has_signing_keys(1)):
+    for ask in (
+        lambda made: made.signing_keys(1, "own.example"),
+        lambda made: made.has_signing_keys(1),
+        lambda made: made.longest_signing_key(1),
+    ):
         with pytest.raises(RuntimeError, match="only where mail is delivered"):
             ask(services())
     made = services_of(Settings.default(), RING, domains=make_domains("own.example"))("acme")
     assert [key.domain for key in made.signing_keys(ACCOUNT, "x.own.example")] == ["own.example"] * 2
     assert made.has_signing_keys(ACCOUNT)
     assert not made.has_signing_keys(None)
+    assert (made.longest_signing_key(ACCOUNT), made.longest_signing_key(None)) == (2048, 0)

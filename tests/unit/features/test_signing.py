@@ -22,8 +22,8 @@ CONTENT = b"Subject: x\r\n\r\nhello\r\n"
 class Mark:
     """Puts a field on top of mail of account 7 that has its option, where it has one."""
 
-    def __init__(self, name: str, option: str = "", answer: Any = None) -> None:
-        self.name, self.option, self.answer = name, option, answer
+    def __init__(self, name: str, option: str = "", answer: Any = None, quick: bool = True) -> None:
+        self.name, self.option, self.answer, self.quick = name, option, answer, quick
         self.seen: list[bytes] = []
 
     def wants(self, options: Options) -> bool:
@@ -31,6 +31,9 @@ class Mark:
 
     def signs(self, account: int | None) -> bool:
         return account == 7
+
+    def is_quick(self, account: int | None) -> bool:
+        return self.quick
 
     def sign(self, content: bytes, account: int | None) -> bytes:
         self.seen.append(content)
@@ -71,6 +74,14 @@ def test_only_who_wants_the_message_and_signs_for_the_account_is_asked() -> None
     assert asked.seen == []
 
 
+def test_it_is_quick_where_all_are_that_sign() -> None:
+    slow = Mark("A", "sign", quick=False)
+    both = signer(slow, Mark("B"))
+    assert both.is_quick(7, {})
+    assert not both.is_quick(7, {"sign": "true"})
+    assert both.is_quick(8, {"sign": "true"})
+
+
 @pytest.mark.parametrize("answer", [ValueError("a key"), b"no end", "text", None.__class__])
 def test_a_feature_that_fails_is_named_and_nothing_goes_unsigned(answer: Any) -> None:
     with capturedLogs() as logs, pytest.raises(FeatureMissing, match="The feature A, "):
@@ -86,5 +97,6 @@ def test_a_feature_that_does_not_know_fails_when_it_has_to_sign() -> None:
 
     broken = signer(Broken("A"))
     assert broken.wants(7, {})
+    assert not broken.is_quick(7, {})
     with capturedLogs(), pytest.raises(FeatureMissing):
         broken.sign("s1", 7, {}, CONTENT)

@@ -22,7 +22,17 @@ from smtpeter.mime.transfer import has_bare_newline
 from smtpeter.plugins import dkim as module
 from smtpeter.settings import Settings
 from tests.corpus import messages
-from tests.fakes.domains import ACCOUNT, RING, keys_of, make_domain, make_domains, signatures, verified, verified_one
+from tests.fakes.domains import (
+    ACCOUNT,
+    RING,
+    keys_of,
+    long_key,
+    make_domain,
+    make_domains,
+    signatures,
+    verified,
+    verified_one,
+)
 
 MESSAGE = (
     b"Received: from client.test (client.test [192.0.2.1])\r\n\tby mx.test; Mon, 1 Jan 2024 00:00:00 +0000\r\n"
@@ -209,6 +219,14 @@ def test_attack_somebody_elses_account() -> None:
     assert FEATURE.signs(ACCOUNT)
     assert not FEATURE.signs(8)
     assert not FEATURE.signs(None)
+
+
+def test_it_is_quick_but_for_accounts_with_a_long_rsa_key() -> None:
+    assert FEATURE.is_quick(ACCOUNT)
+    long = make_domain("more.example", keys=(long_key("more.example"),))
+    mixed = feature(SenderDomains(RING, [make_domain(), long, make_domain("other.example", 8)]))
+    assert not mixed.is_quick(ACCOUNT)
+    assert mixed.is_quick(8)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from smtpeter.model.ids import recipient_id
 from smtpeter.model.listing import MessageRow, Verb
 from smtpeter.model.submission import Idempotency, Taken
 from smtpeter.web.rest.elsewhere import FromElsewhere
-from smtpeter.web.rest.outgoing import make_rules, read_outgoing
+from smtpeter.web.rest.outgoing import make_outgoing, make_rules
 from smtpeter.web.rest.routes import RouteTable
 from smtpeter.web.rest.send import Resend, routes
 from smtpeter.web.rest.values import ApiError, Call, Request
@@ -74,8 +74,8 @@ class FakeQueue:
     def submission(self, id):
         if id != ID:
             return fail(KeyError(id))
-        body = json.dumps({"recipients": [f"r{each}@example.com" for each in range(len(self.states))], "mime": "a: b"})
-        envelope = read_outgoing(JSON, body.encode(), make_rules(Catalog(), 5000), "x" * 16).envelope
+        tree = {"recipients": [f"r{each}@example.com" for each in range(len(self.states))], "mime": "a: b"}
+        envelope = make_outgoing(tree, make_rules(Catalog(), 5000), "x" * 16).envelope
         return succeed(FakeSubmission(ID, self.account, envelope))
 
     def select(self, filter, limit, before=None):
@@ -118,7 +118,7 @@ class FakeElsewhere:
         self.asked.append(request)
         if self.trouble is not None:
             raise self.trouble
-        return FromElsewhere(read_outgoing(JSON, BODY, RULES, "x" * 16), b"digest", self._remove)
+        return FromElsewhere(make_outgoing(json.loads(BODY), RULES, "x" * 16), b"digest", self._remove)
 
     def _remove(self):
         self.removed += 1
