@@ -7,7 +7,7 @@ from __future__ import annotations
 
 SOON = 0.02  # seconds within which what waits is to be on its way, where there is nobody else
 LATER = 1.0  # the same where every place is taken
-UNKNOWN = 0.05  # seconds that a message is taken to need where none was sent yet
+UNKNOWN = 0.02  # seconds that a message is taken to need where none was sent yet: few, for opening is dear
 STALL = 0.25  # seconds without an end after which a site counts as slow
 WINDOW = 10.0  # seconds over which the quickest message counts
 
