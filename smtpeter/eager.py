@@ -29,6 +29,10 @@ class EagerTransport:
         self._encrypted = True
         self._transport.startTLS(*arguments)
 
+    def write_in_turn(self, data: bytes) -> None:
+        """Leave it to the reactor's rounds: what is large is not to hold up others."""
+        self._transport.write(data)
+
     def write(self, data: bytes) -> None:
         """Send now; what the socket does not take now is left to the transport, and so is what comes after that."""
         transport = self._transport

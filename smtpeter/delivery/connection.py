@@ -235,7 +235,10 @@ class Connection(protocol.Protocol):
         if session.sending and not self._producing:
             self._producing = True
             transport.registerProducer(self, True)
-        transport.write(output)
+        if self._producing:
+            transport.write_in_turn(output)
+        else:
+            transport.write(output)
         if self._producing and not session.sending:
             self._stop_producing()
         return True

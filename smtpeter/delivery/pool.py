@@ -227,7 +227,7 @@ class Pool:
             self._refuse_waiting(STOPPING)
             return
         source = self.standing.source()
-        if source is None or self.standing.is_barred:
+        if source is None or (self.standing.is_barred and not self._usable and not self._openings):
             self._refuse_waiting(self.standing.reason, AT_ONCE)
             if len(self._waiting):
                 self._set_alarm(GAP)
@@ -362,7 +362,7 @@ class Pool:
         """Whether it has carried as many messages as one connection may, or as it may while others want its place."""
         most = min(self._shape.messages, connection.transactions_limit)
         source = self._alive.get(connection)
-        if source is not None and source.places.are_wanted:
+        if source is not None and self._others_want(connection):
             most = min(most, TURN)
         return connection.transactions >= most
 
@@ -445,7 +445,7 @@ class Pool:
     def _open_more(self, source: Source) -> None:
         """Open as many connections as it is worth, and look again soon whether it is worth more."""
         waiting, there = len(self._waiting), len(self._usable) + len(self._openings)
-        if not waiting:
+        if not waiting or self.standing.is_barred:
             return
         worth = self._tempo.wanted(self._timers.seconds(), waiting, self._busy, self._common.places.crowding)
         while there < min(worth, waiting + self._busy, source.limit):

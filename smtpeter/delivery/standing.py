@@ -73,7 +73,8 @@ class Standing:
 
     @property
     def is_barred(self) -> bool:
-        """Whether their TLS is not as it has to be, which is nothing to those that can do without."""
+        """Whether TLS was not as it has to be not long ago, at one of them at least: no connections are opened.  It is
+        nothing to those that can do without."""
         return self._timers.seconds() < self._barred_until
 
     def pause(self) -> float:
@@ -83,16 +84,17 @@ class Standing:
 
     def resume(self) -> None:
         """As if nothing had been."""
+        self._barred_until = 0.0
         self.forgive()
         for source in self._sources:
             source.throttle.resume()
             source.reach.resume()
-        self._barred_until = 0.0
         self._on_change()
 
     def forgive(self) -> None:
         """They are there."""
-        self.reason = _PAUSED
+        if not self.is_barred:
+            self.reason = _PAUSED
 
     # --- what they say ---
 

@@ -141,3 +141,12 @@ def test_after_tls_has_begun_nothing_goes_past_it():
     eager.startTLS("options")
     eager.write(b"secret")
     assert (socket.sent, handed) == (b"in clear", ["options", b"secret"])
+
+
+def test_what_is_large_is_left_to_the_rounds_of_the_reactor():
+    socket = Socket()
+    eager = EagerTransport(socket)
+    eager.write_in_turn(b"much")
+    assert (socket.sent, socket.calls) == (b"", 0)
+    socket.doWrite()
+    assert socket.sent == b"much"

@@ -13,17 +13,18 @@ from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 
 from smtpeter.delivery.agent import AT_LEAST, BUSY, SOME, UNROUTED, UNUSED
 from smtpeter.delivery.plan import Parked, Plan
-from smtpeter.delivery.pool import AT_ONCE, GAP, LOOK
+from smtpeter.delivery.pool import AT_ONCE, GAP, LOOK, TURN
 from smtpeter.delivery.standing import BARRED
 from smtpeter.delivery.throttle import Rate, Shape, Throttle
 from smtpeter.model.delivery import Job, Lane, Outcome, OutcomeKind
 from smtpeter.model.route import Target, TlsPolicy
 from smtpeter.settings import SourceAddress
 from tests.fakes.agent import Bench, kinds
-from tests.fakes.delivery import alarms, logged
+from tests.fakes.delivery import DeliveryBench, alarms, logged
 from tests.fakes.jobs import make_job, make_recipient
-from tests.fakes.receiver import FakeReceiver
+from tests.fakes.receiver import EHLO, FakeReceiver
 from tests.fakes.router import FakeRouter, way
+from tests.unit.delivery.test_hostile_receiver import TLS_EHLO
 
 DELIVERED, DEFERRED = OutcomeKind.DELIVERED, OutcomeKind.DEFERRED
 NO_WAY = Outcome(OutcomeKind.DEFERRED, 0, "4.4.3", "The name servers do not answer", stage="route")
@@ -644,3 +645,37 @@ def test_nobody_makes_way_for_a_second_connection_of_a_site() -> None:
     assert world.hosts() == ["a.example", "b.example"]
     world.start(mail(C))
     assert world.hosts() == ["a.example", "b.example", "c.example"]
+
+
+def test_where_only_some_machines_of_a_host_have_tls_strict_mail_goes_over_those_that_do() -> None:
+    made: list[bool] = []
+
+    def receive(target: Target) -> FakeReceiver:
+        made.append(len(made) % 2 == 1)
+        return FakeReceiver(ehlo=[TLS_EHLO, EHLO] if made[-1] else EHLO)
+
+    bench = DeliveryBench(
+        receive,
+        {"relay": False},
+        router=FakeRouter({"example.net": way("example.net", "", "mx1")}),
+        policy=TlsPolicy.MAY,
+        policies=lambda job, domain: TlsPolicy.ENCRYPT,
+        shape=SHAPE,
+    )
+    bench.queue.add(*(make_job(submission=f"s{number}") for number in range(40)))
+    bench.run(30.0, step=0.01)
+    delivered = {job.submission for job in bench.queue.settled for each in job.settlements if each.event is not None}
+    assert len(delivered) == 40
+    assert bench.queue.settle_calls < 100
+    assert len(made) < 10
+
+
+def test_who_waits_for_a_place_gets_one_of_a_site_with_very_much_to_do() -> None:
+    world = World(places=2)
+    world.slow = {"a.example"}
+    busy = world.fill(A, 20 * TURN)
+    (waiting,) = world.start(mail(B))
+    while not waiting:
+        world.say()
+    assert kinds(waiting[0]) == [DELIVERED]
+    assert sum(map(len, busy)) <= 3 * TURN
