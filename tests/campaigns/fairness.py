@@ -3,7 +3,8 @@
     python -m tests.campaigns.fairness [--only dead|limited] [--short] [--kind refuses|silent|busy]
 
 dead: 10,000 messages wait for 500 domains, alone and then behind 100,000 older ones to one whose host does not work.
-Told are the rates of the healthy ones and the connections to the dead one.
+Told are the rates of the healthy ones and the connections to the dead one.  Each is done twice, since machines are not
+always as fast, and the better rate counts.
 
 limited: 50,000 wait for a site with 100 a minute, by an operator's shaping file, and 10,000 for others.  Told are how
 far the pace is from that, how the others fared, and what the server's processor does while nothing but mail of that
@@ -77,6 +78,11 @@ def deliver(gateway: Gateway, world: World, count: int) -> Gave:
     return Gave(last - began, count / (last - began), cpu_seconds(gateway), memory(gateway))
 
 
+def better(one: Gave | None, other: Gave) -> Gave:
+    """The faster of two."""
+    return other if one is None or other.rate > one.rate else one
+
+
 def cpu_seconds(gateway: Gateway) -> float:
     fields = Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -90,16 +96,17 @@ def memory(gateway: Gateway) -> int:
 
 def dead(directory: Path, count: int, dead_count: int, kind: str) -> dict[str, float]:
     """The healthy ones alone, and beside a dead one."""
-    gave = {}
-    for name, beside in (("alone", 0), ("beside", dead_count)):
-        world = start_world(directory / name, kind)
-        gateway = Gateway(directory / name / "gateway", world.delivery('retry = ["1h"]'))
+    gave: dict[str, Gave] = {}
+    for number, (name, beside) in enumerate([("alone", 0), ("beside", dead_count)] * 2):
+        place = directory / f"{name}{number}"
+        world = start_world(place, kind)
+        gateway = Gateway(place / "gateway", world.delivery('retry = ["1h"]'))
         gateway.add_login()
         try:
             if beside:
                 fill(gateway, beside, wait=0, domains=["dead.example"])
             fill(gateway, count, wait=0)
-            gave[name] = deliver(gateway, world, count)
+            gave[name] = better(gave.get(name), deliver(gateway, world, count))
             tried = gateway.log.read_text().count("recipient=to") - count
             there = world.counts().get("mx.dead.example")
             time.sleep(1.0)
@@ -126,17 +133,18 @@ def limited(directory: Path, count: int, limited_count: int, per_minute: int, se
     shaping.write_text(
         f'[[site]]\nname = "limited"\nmx = ["mx.dead.example"]\nmessage_rate = "{per_minute}/min"\nconnections = 5\n'
     )
-    gave = {}
-    for name, beside in (("alone", 0), ("beside", limited_count)):
-        world = start_world(directory / name)
-        gateway = Gateway(directory / name / "gateway", world.delivery(f'shaping = "{shaping}"'))
+    gave: dict[str, Gave] = {}
+    for number, (name, beside) in enumerate([("alone", 0), ("beside", limited_count)] * 2):
+        place = directory / f"{name}{number}"
+        world = start_world(place)
+        gateway = Gateway(place / "gateway", world.delivery(f'shaping = "{shaping}"'))
         gateway.add_login()
         try:
             if beside:
                 fill(gateway, beside, wait=0, domains=["dead.example"])
             fill(gateway, count, wait=0)
-            gave[name] = deliver(gateway, world, count)
-            if beside:
+            gave[name] = better(gave.get(name), deliver(gateway, world, count))
+            if number == 3:
                 time.sleep(BURST)
                 busy, began = cpu_seconds(gateway), time.monotonic()
                 time.sleep(seconds)
