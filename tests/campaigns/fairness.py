@@ -94,10 +94,10 @@ def memory(gateway: Gateway) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
-def dead(directory: Path, count: int, dead_count: int, kind: str) -> dict[str, float]:
+def dead(directory: Path, count: int, dead_count: int, kind: str, rounds: int = 2) -> dict[str, float]:
     """The healthy ones alone, and beside a dead one."""
     gave: dict[str, Gave] = {}
-    for number, (name, beside) in enumerate([("alone", 0), ("beside", dead_count)] * 2):
+    for number, (name, beside) in enumerate([("alone", 0), ("beside", dead_count)] * rounds):
         place = directory / f"{name}{number}"
         world = start_world(place, kind)
         gateway = Gateway(place / "gateway", world.delivery('retry = ["1h"]'))
@@ -127,14 +127,16 @@ def dead(directory: Path, count: int, dead_count: int, kind: str) -> dict[str, f
     return {"percent": percent, "most": most, "quiet": quiet, "attempts": tried}
 
 
-def limited(directory: Path, count: int, limited_count: int, per_minute: int, seconds: float) -> dict[str, float]:
+def limited(
+    directory: Path, count: int, limited_count: int, per_minute: int, seconds: float, rounds: int = 2
+) -> dict[str, float]:
     """A site with a limit, and others."""
     shaping = directory / "shaping.toml"
     shaping.write_text(
         f'[[site]]\nname = "limited"\nmx = ["mx.dead.example"]\nmessage_rate = "{per_minute}/min"\nconnections = 5\n'
     )
     gave: dict[str, Gave] = {}
-    for number, (name, beside) in enumerate([("alone", 0), ("beside", limited_count)] * 2):
+    for number, (name, beside) in enumerate([("alone", 0), ("beside", limited_count)] * rounds):
         place = directory / f"{name}{number}"
         world = start_world(place)
         gateway = Gateway(place / "gateway", world.delivery(f'shaping = "{shaping}"'))
@@ -144,7 +146,7 @@ def limited(directory: Path, count: int, limited_count: int, per_minute: int, se
                 fill(gateway, beside, wait=0, domains=["dead.example"])
             fill(gateway, count, wait=0)
             gave[name] = better(gave.get(name), deliver(gateway, world, count))
-            if number == 3:
+            if number == 2 * rounds - 1:
                 time.sleep(BURST)
                 busy, began = cpu_seconds(gateway), time.monotonic()
                 time.sleep(seconds)
