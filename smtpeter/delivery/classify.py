@@ -27,6 +27,16 @@ from smtpeter.delivery.conditions import (
 from smtpeter.model.delivery import FailureKind, Outcome, OutcomeKind
 from smtpeter.settings import SettingsError
 
+# No part of it gives back what it took, and a run of characters is tried from its beginning only: the work grows with
+# the length of the text and no faster, whoever wrote it.  %40 is how an "@" stands in a URL.
+_RUN = r"""(?:[^\s<>()\[\],:;"@%]++|%(?!40))*+"""
+_ADDRESS = re.compile(
+    rf"""<?+(?<!\\)"(?:[^"\\]++|\\.)*+"(?:@|%40){_RUN}>?+"""  # "a b"@example.com
+    r"""|<[^<>@]*+@[^<>]*+>"""
+    rf"""|(?<![^\s<>()\[\],:;"]){_RUN}(?:(?:@|%40){_RUN})++""",
+    re.DOTALL,
+)
+
 SHIPPED = "classification.toml"
 TEXT_LIMIT = 300  # characters of a reply that are looked at: what it means stands in front
 _UNTOUCHED = (OutcomeKind.DELIVERED, OutcomeKind.NOT_TRIED)
@@ -72,7 +82,7 @@ class Classifier:
     def _failure(self, outcome: Outcome) -> FailureKind:
         steps, last = self._steps(outcome.code, outcome.enhanced, outcome.stage)
         if steps:
-            text = outcome.text[:TEXT_LIMIT].lower()
+            text = without_addresses(outcome.text)[:TEXT_LIMIT].lower()
             for step in steps:
                 if step.text.search(text):
                     return step.failure
@@ -89,6 +99,15 @@ class Classifier:
                     break
                 rules.append(rule)
         return tuple(_joined(rules)), last
+
+
+def without_addresses(text: str) -> str:
+    """A reply's text as rules are held against it, with ``<>`` for whatever looks like an address.
+
+    Receivers repeat our envelope, and whoever sends through us chooses it: ``<zen.spamhaus@example.com>: User unknown``
+    must not mean that our address is listed.
+    """
+    return _ADDRESS.sub("<>", text) if "@" in text or "%40" in text else text
 
 
 def _joined(rules: Sequence[Rule]) -> list[Step]:

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from smtpeter.delivery.classify import TEXT_LIMIT, without_addresses
 from smtpeter.delivery.conditions import (
     CONDITION,
     Condition,
@@ -106,9 +107,10 @@ class Shaping:
         """What to do about an outcome, None: nothing."""
         if outcome.kind is OutcomeKind.DELIVERED or not outcome.code:
             return None
+        searched = without_addresses(outcome.text)[:TEXT_LIMIT]
         for rule in self._candidates(site, outcome.code, outcome.enhanced, outcome.stage):
             text = rule.condition.text
-            if text is None or text.search(outcome.text[:_REASON_LIMIT]):
+            if text is None or text.search(searched):
                 if rule.action is Action.NONE:
                     return None
                 said = " ".join(filter(None, (str(outcome.code), outcome.enhanced, outcome.text)))

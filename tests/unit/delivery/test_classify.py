@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpeter.delivery.classify import Classifier, load, read_classifier
+from smtpeter.delivery.classify import Classifier, load, read_classifier, without_addresses
 from smtpeter.errors import ConfigError
 from smtpeter.model.delivery import FailureKind, Outcome, OutcomeKind
 from smtpeter.model.reply import TEXT_LIMIT
@@ -170,6 +170,59 @@ def test_corpus(classifier: Classifier, code: int, enhanced: str, stage: str, te
     assert result.failure is expected
     kind = OutcomeKind.DEFERRED if expected is REPUTATION else given_outcome.kind
     assert result == given_outcome._replace(kind=kind, failure=expected)
+
+
+ECHOES = [
+    (550, "", "rcpt", "<zen.spamhaus@any.example>: Recipient address rejected: User unknown", HARD),
+    (550, "5.0.0", "rcpt", "zen.spamhaus@any.example... User unknown", HARD),
+    (550, "", "rcpt", '<"your ip is blocked"@any.example>: User unknown', HARD),
+    (550, "", "rcpt", "Local mailbox dnsbl@mail.ru is unavailable: account is disabled", HARD),
+    (550, "", "rcpt", "<quota@any.example>: User unknown", HARD),
+    (552, "", "rcpt", "<zen.spamhaus@any.example>: Mailbox full", SOFT),
+    (550, "", "mail", "<bounce@zen.spamhaus.evil.example>: Sender address rejected", POLICY),
+]
+
+
+@pytest.mark.parametrize(("code", "enhanced", "stage", "text", "expected"), ECHOES)
+def test_attack_of_an_address_that_reads_like_an_answer_when_echoed(
+    classifier: Classifier, code: int, enhanced: str, stage: str, text: str, expected: FailureKind
+) -> None:
+    """Who chooses the address must not choose what the answer means; the text of the outcome stays whole."""
+    given_outcome = outcome(code, enhanced, stage, text)
+    assert classifier.classify(given_outcome) == given_outcome._replace(failure=expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("no address here", "no address here"),
+        ("<a@b.example>: unknown", "<>: unknown"),
+        ("mail to a@b.example, c+d=e@[192.0.2.1] failed", "mail to <>, <>[192.0.2.1] failed"),
+        ("<a@[IPv6:2001:db8::1]> unknown", "<> unknown"),
+        ('"a b"@c.example unknown', "<> unknown"),
+        ('"hello" <"a b"@c.example>', '"hello" <>'),
+        ("id=a%40b.example;ip=192.0.2.1", "<>;ip=192.0.2.1"),
+        ("<a%b@c.example> 100% full", "<> 100% full"),
+        ("jürgen@bücher.example: unknown", "<>: unknown"),
+        ("see <https://a.example/> or ask", "see <https://a.example/> or ask"),
+        ("blocked (a@b.example:blocked)", "blocked (<>:blocked)"),
+    ],
+)
+def test_addresses_are_taken_out_of_what_is_searched(text: str, left: str) -> None:
+    assert without_addresses(text) == left
+
+
+@pytest.mark.parametrize(
+    "word", ["a", "@", "a@", "%40", "%4", "%", '"', '"a', '\\"', '"\\', "<", "<a", "<@", '<"', " @", '"@']
+)
+@pytest.mark.parametrize("end", ["", "@", '"@', "@a>"])
+def test_hostile_addresses_take_no_time(word: str, end: str) -> None:
+    text = "x" + word * (100_000 // len(word)) + end
+    began = time.process_time()
+    without_addresses(text)
+    without_addresses(f'<"{text}')
+    without_addresses("@ " + text)
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.DELIVERED, OutcomeKind.NOT_TRIED])

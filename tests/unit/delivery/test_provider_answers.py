@@ -32,7 +32,7 @@ ANSWERS = [
     ("google", 421, "4.7.28", "end", "unusual rate of unsolicited email containing one of your URL domains: rate limited. gsmtp", CONTENT, None),
     ("google", 421, "4.7.28", "end", "this sender exceeded the quota for messages that have the same Message-ID. gsmtp", CONTENT, None),
     ("google", 421, "4.7.0", "end", "This message is suspicious due to the very low reputation of the sending IP address: rate limited. gsmtp", REPUTATION, SLOW),
-    ("google", 550, "5.7.1", "end", "[192.0.2.1] This message is likely suspicious due to the very low reputation of the sending IP address. gsmtp", REPUTATION, SLOW),
+    ("google", 550, "5.7.1", "end", "[192.0.2.1] This message is likely suspicious due to the very low reputation of the sending IP address. gsmtp", REPUTATION, None),  # an administrator may say it too
     ("google", 421, "4.7.0", "end", "This message is suspicious due to the very low reputation of the sending domain. gsmtp", POLICY, None),
     ("google", 421, "4.7.0", "end", "This message is suspicious due to the nature of the content or the links within. gsmtp", CONTENT, None),
     ("google", 550, "5.7.1", "end", "This message is likely unsolicited email; it has been blocked. gsmtp", CONTENT, None),

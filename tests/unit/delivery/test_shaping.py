@@ -253,7 +253,9 @@ def test_rates(text: str, rate: Rate | None) -> None:
         ("yahoo", answer(421, "[TS03] All messages permanently deferred", "4.7.1", "greeting"), Action.PAUSE_SOURCE),
         ("google", answer(421, "an unusual rate of unsolicited mail", "4.7.0", "end"), Action.SLOW),
         ("google", answer(421, "Try again later, closing connection", "4.7.0", "hello"), Action.SLOW),
-        ("google", answer(550, "very low reputation of the sending IP", "5.7.1", "end"), Action.SLOW),
+        ("google", answer(550, "very low reputation of the sending IP", "5.7.1", "mail"), Action.SLOW),
+        ("google", answer(550, "Our rule: low reputation of the sending IP", "5.7.1", "end"), None),  # own words
+        ("a.example", answer(550, "too many connections from our own", "5.7.1", "end"), None),
         ("google", answer(450, "The user is receiving mail too quickly", "4.2.1"), None),
         ("google", answer(550, "likely unsolicited mail", "5.7.1", "end"), None),
         ("outlook.com", answer(550, "is on our block list (S3140)", "5.7.1", "mail"), Action.PAUSE_SOURCE),
@@ -298,6 +300,50 @@ def test_a_reason_is_no_longer_than_a_line(shipped: Shaping) -> None:
     reaction = shipped.react(answer(421, "temporarily deferred " * 40), "yahoo")
     assert reaction is not None
     assert len(reaction.reason) == 300
+
+
+ECHOES = [
+    ("a.example", answer(550, "<zen.spamhaus@any.example>: Recipient address rejected: User unknown", "5.1.1")),
+    ("a.example", answer(550, "<zen.spamhaus@any.example>: Recipient address rejected: Access denied", "5.7.1")),
+    ("a.example", answer(450, "<bounce@zen.spamhaus.evil.example>: Sender: Domain not found", "4.1.8", "mail")),
+    ("a.example", answer(450, "<bounce@zen.spamhaus.evil.example>: Sender: Domain not found", "", "mail")),
+    ("a.example", answer(550, "<blocked-ip@any.example>: User unknown")),
+    ("a.example", answer(550, "<throttled@any.example>: User unknown")),
+    ("a.example", answer(550, "zen.spamhaus@any.example... User unknown")),
+    ("a.example", answer(550, "User unknown: ZEN.SPAMHAUS@ANY.EXAMPLE")),
+    ("a.example", answer(550, '<"your ip is listed at rbl"@any.example>: User unknown')),
+    ("a.example", answer(550, '"your ip is \\"listed\\" at rbl"@any.example: User unknown')),
+    ("a.example", answer(550, '<"a@> your ip is listed"@any.example>: User unknown')),
+    ("a.example", answer(550, "<your ip is listed@any.example>: User unknown")),
+    ("a.example", answer(550, "see http://spf.example/why?s=mfrom;id=rbl%40evil.example;r=mx", "5.7.23", "mail")),
+    ("a.example", answer(550, "<rbl%zen.spamhaus.example@any.example>: User unknown")),
+    ("a.example", answer(550, "<rbl%40zen.spamhaus.example@any.example>: User unknown")),
+    ("a.example", answer(550, "rbl: User unknown", "5.1.1")),
+    ("a.example", answer(450, "zen.spamhaus.evil.example: Domain not found", "4.1.8", "mail")),
+    ("a.example", answer(550, f"<{'a' * 64}@{'b.' * 110}zen.spamhaus.evil.example>: No such sender", "", "mail")),
+    ("proofpoint", answer(550, "rbl: User unknown", "5.1.1")),
+    ("proofpoint", answer(550, "<blacklist@any.example>: User unknown")),
+    ("mail.ru", answer(550, "invalid mailbox. Local mailbox dnsbl@mail.ru is unavailable: user not found")),
+    ("comcast", answer(550, "<bl000010@comcast.net> not our customer", "5.1.1")),
+    ("outlook.com", answer(550, "mailbox s3140@outlook.com unavailable", "5.5.0")),
+    ("freenet", answer(550, "<rbl@freenet.de>: Recipient address rejected: User unknown", "5.1.1")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("site", "outcome"), ECHOES)
+def test_attack_of_an_address_that_reads_like_a_block_list_when_echoed(
+    shipped: Shaping, site: str, outcome: Outcome
+) -> None:
+    """Receivers repeat our envelope, and who sends through us chooses it: he must not stop a site for everybody."""
+    assert shipped.react(outcome, site) is None
+
+
+def test_a_block_list_is_heard_beside_an_address_and_the_reason_is_told_whole(shipped: Shaping) -> None:
+    text = "<a@any.example>: Recipient rejected: Client host [192.0.2.1] blocked using zen.spamhaus.org"
+    reaction = shipped.react(answer(554, text, "5.7.1"), "a.example")
+    assert reaction is not None
+    assert reaction.action is Action.PAUSE_SOURCE
+    assert reaction.reason.endswith(text)
 
 
 @pytest.mark.parametrize(
