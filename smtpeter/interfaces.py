@@ -168,7 +168,8 @@ class IQueueStore(Interface):
 
     def recover() -> Deferred[int]:
         """At start: whatever was leased is due at once as a possible duplicate, or held where it was marked in doubt.
-        Fires with the number of recipients concerned."""
+        No lane is parked for more than some seconds longer, so that whoever starts is told of all that have something
+        due.  Fires with the number of recipients concerned."""
 
     def recover_expired(now: float, in_hand: Collection[tuple[str, int]]) -> Deferred[int]:
         """The same for leases that ended before ``now``, except those ``in_hand`` (submission, lease): a claim whose

@@ -87,7 +87,8 @@ def conclude_waiting(
 
     Where its time is over, our own limit or its sender's, it expires: there is no last attempt to a site that takes
     none.  One that is only busy will come to it, and then our own limit is over but for a last attempt, as
-    :func:`is_overdue` has it.  Otherwise it stays as it is, but that its sender may have to be told of the delay.
+    :func:`is_overdue` has it.  Otherwise it stays as it is, in its place, but that its sender may have to be told of
+    the delay.
     """
     if now >= job.expires if paused else is_overdue(job, now, policy):
         return conclude_overdue(job, now, outcome)
@@ -99,7 +100,7 @@ def conclude_waiting(
                 recipient.number,
                 RecipientState.DUE,
                 recipient.attempts,
-                now,
+                None,
                 None,
                 recipient.possible_duplicate,
                 _is_delay_told(job, recipient, now, policy),

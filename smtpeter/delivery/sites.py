@@ -15,6 +15,7 @@ from smtpeter.interfaces import IClock, ISiteStore
 from smtpeter.model.route import SiteCondition, SiteState
 
 SOON = 1.0  # seconds from a change to its being written
+REST = 20.0  # after a write there is none for so many times as long as it took: the store has other things to do
 AGAIN = 30.0  # seconds between looks for what is over
 TOGETHER = 200  # sites that are looked at in one turn of the reactor
 
@@ -44,6 +45,7 @@ class SiteBook:
         self._counts = dict.fromkeys(SiteCondition, 0)
         self._is_written = False  # whether there is anything in the store
         self._timer: IDelayedCall | None = None
+        self._rested = float("-inf")  # when there may be another write, in the timers' seconds
         self._writing = False
         self._running = True
 
@@ -93,8 +95,10 @@ class SiteBook:
     # --- written ---
 
     def _write_in(self, seconds: float) -> None:
+        """Or when the store has rested from the last time, if that is later."""
         if not self._running:
             return
+        seconds = max(seconds, self._rested - self._timers.seconds())
         if self._timer is not None:
             if self._timer.getTime() <= self._timers.seconds() + seconds:
                 return
@@ -116,7 +120,9 @@ class SiteBook:
                 return
             if states or self._is_written:
                 self._is_written = True
+                began = self._timers.seconds()
                 await self._store.write(states)
+                self._rest(self._timers.seconds() - began)
                 self._is_written = bool(states)
             if states:
                 self._write_in(AGAIN)
@@ -124,6 +130,12 @@ class SiteBook:
             self._write_in(SOON)
         finally:
             self._writing = False
+
+    def _rest(self, took: float) -> None:
+        """All of them are written each time, which takes long where they are very many."""
+        self._rested = self._timers.seconds() + REST * took
+        if self._timer is not None and self._timer.getTime() < self._rested:
+            self._timer.reset(self._rested - self._timers.seconds())
 
     async def _look(self) -> list[SiteState]:
         """All that is out of the ordinary, some of it in each turn of the reactor."""

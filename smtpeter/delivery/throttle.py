@@ -12,12 +12,12 @@ from typing import NamedTuple
 from smtpeter.model.route import SiteCondition
 
 START = 5  # connections to a site of which nothing is known yet
-DEAD_AFTER = 5  # failures in a row
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 3600.0
 LATENESS = 0.5  # seconds by which a start may be late without losing its share
 NARROW = 60.0  # seconds for which there are no more connections, after one too many
 _PERIOD = 60.0  # seconds over which the real rate is measured
+_RESTORED = 2.0  # what slowed a site before a restart is taken to have divided by: that is not written down
 _SANE = 1.0  # a second, where a site is to be slowed of which no rate is known
 _SLOWEST = 60.0  # seconds between two starts, however much a site is slowed
 _NEVER = float("-inf")
@@ -125,14 +125,14 @@ class Throttle:
     ``random`` gives numbers in [0, 1), which spread the ends of pauses by a tenth.
 
     The number of connections starts low and grows by one for each round of successes, up to the shape's; each failure
-    takes one away.  Failures in a row with no success between them make the site dead: it is paused, longer each time,
-    and after a pause of any kind a single connection has to succeed before there are more.
+    takes one away.  A failure that leaves none makes the site dead: it is paused at once, longer each time, and after a
+    pause of any kind a single connection has to succeed before there are more.
     """
 
     __slots__ = (
-        "_asked", "_ceiling", "_connection_meter", "_connection_pace", "_dead", "_factor", "_failed_since", "_failures",
-        "_message_meter", "_message_pace", "_narrow_until", "_paused_until", "_pauses", "_probing", "_random",
-        "_slowed", "_window", "shape",
+        "_asked", "_ceiling", "_connection_meter", "_connection_pace", "_dead", "_factor", "_message_meter",
+        "_message_pace", "_narrow_until", "_paused_until", "_pauses", "_probing", "_random", "_slowed", "_window",
+        "shape",
     )  # fmt: skip
 
     def __init__(self, shape: Shape, random: Callable[[], float] = lambda: 0.5) -> None:
@@ -149,8 +149,7 @@ class Throttle:
         self._window = float(min(shape.start, shape.connections))
         self._message_pace = Pace(shape.message_rate) if shape.message_rate else None
         self._connection_pace = Pace(shape.connection_rate) if shape.connection_rate else None
-        self._failures = self._pauses = 0
-        self._failed_since = 0.0
+        self._pauses = 0
         self._narrow_until = _NEVER
         self._probing = False
         self._paused_until = _NEVER
@@ -209,7 +208,6 @@ class Throttle:
 
     def succeeded(self, now: float) -> None:
         """A transaction was dealt with, whatever the answer: somebody is there."""
-        self._failures = 0
         if self._dead is not None:
             self._revive(now)
         elif self._probing and now >= self._paused_until:
@@ -225,32 +223,16 @@ class Throttle:
         self._window = max(self._window - 1.0, 1.0)
         self._narrow_until = now + NARROW
 
-    def failed(self, now: float, reason: str) -> None:
-        """A connection could not be opened, or was closed before it was of any use."""
+    def unreachable(self, now: float, reason: str) -> None:
+        """A connection failed while there was no other: nobody is there."""
         if self._paused_until > now:
             return  # it was on its way before, and tells nothing new
-        if not self._failures and self._dead is None:
-            self._failed_since = now
-        self._failures += 1
-        self._window = max(self._window - 1.0, 1.0)
-        if self._probing or self._failures >= DEAD_AFTER:
-            many = f"{self._failures} connections in a row" if self._failures > 1 else "the connection"
-            self._die(now, f"{many} failed: {reason}")
-
-    def unreachable(self, now: float, reason: str) -> None:
-        """The same while there was no other connection: nobody is there."""
-        if self._paused_until <= now:
-            if not self._failures and self._dead is None:
-                self._failed_since = now
-            self._failures += 1
-            self._window = max(self._window - 1.0, 1.0)
-            self._die(now, reason)
-
-    def _die(self, now: float, why: str) -> None:
         shape = self.shape
         length = min(shape.first_pause * 2.0**self._pauses, shape.longest_pause) * (0.9 + 0.2 * self._random())
         self._pauses = min(self._pauses + 1, 10)
-        self._dead = Spell(SiteCondition.PAUSED, why, self._failed_since, now + length)
+        since = now if self._dead is None else self._dead.since
+        self._dead = Spell(SiteCondition.PAUSED, reason, since, now + length)
+        self._window = max(self._window - 1.0, 1.0)
         self._pause_until(now + length)
 
     def _revive(self, now: float) -> None:
@@ -271,30 +253,25 @@ class Throttle:
 
         Where the shape has no rate, what went lately is divided instead.
         """
-        until = now + seconds
-        self._refresh(now)
-        if self._slowed is None:
-            self._slowed = Spell(SiteCondition.SLOWED, reason, now, until)
-            self._ceiling = int(self._window)
-            self._message_pace = self._message_pace or _measured(self._message_meter, now)
-            self._connection_pace = self._connection_pace or _measured(self._connection_meter, now)
-        elif until > self._slowed.until:
-            self._slowed = self._slowed._replace(reason=reason, until=until)
-        if factor > self._factor:
-            self._divide(factor / self._factor, now)
-            self._factor = factor
+        self._slow(now, Spell(SiteCondition.SLOWED, reason, now, now + seconds), factor)
+        if self._message_pace is None:
+            self._message_pace = _measured(self._message_meter, now)
+            _divide(self._message_pace, self._factor, now)
+        if self._connection_pace is None:
+            self._connection_pace = _measured(self._connection_meter, now)
+            _divide(self._connection_pace, self._factor, now)
 
     def restore(self, condition: SiteCondition, reason: str, since: float, until: float, now: float) -> None:
         """Go on with what :meth:`states` told before a restart.
 
-        A pause is taken up where it was, so that a site that stays dead is not tried more often than before.
+        A pause is taken up where it was, so that a site that stays dead is not tried more often than before.  A site
+        that was slowed has its connections divided, and the rates that its shape has.  Where it has none, nothing is
+        known yet that could be divided: that is left to the next :meth:`slow`.
         """
         if until <= now:
             return
         if condition is SiteCondition.SLOWED:
-            self.slow(now, until - now, 2.0, reason)
-            if self._slowed is not None:
-                self._slowed = self._slowed._replace(since=min(since, self._slowed.since))
+            self._slow(now, Spell(condition, reason, since, until), _RESTORED)
         else:
             self._ask(Spell(condition, reason, since, until), now)
             # Pauses that double add up to this.
@@ -322,13 +299,23 @@ class Throttle:
 
     # --- slowed down ---
 
-    def _divide(self, factor: float, now: float) -> None:
-        self._ceiling = max(int(self._ceiling / factor), 1)
-        self._window = min(self._window, float(self._ceiling))
-        for pace in (self._message_pace, self._connection_pace):
-            if pace is not None:
-                pace.set_interval(max(pace.interval, min(pace.interval * factor, _SLOWEST)))
-                pace.due = max(pace.due, now + pace.tolerance)  # whoever is to go slowly does not begin with a burst
+    def _slow(self, now: float, spell: Spell, factor: float) -> None:
+        """Divide the connections, and the rates that there are."""
+        self._refresh(now)
+        slowed = self._slowed
+        if slowed is None:
+            self._slowed = spell
+            self._ceiling = int(self._window)
+        elif spell.until > slowed.until:
+            self._slowed = spell._replace(since=min(spell.since, slowed.since))
+        if factor > self._factor:
+            more = factor / self._factor
+            self._factor = factor
+            self._ceiling = max(int(self._ceiling / more), 1)
+            self._window = min(self._window, float(self._ceiling))
+            for pace in (self._message_pace, self._connection_pace):
+                if pace is not None:
+                    _divide(pace, more, now)
 
     def _refresh(self, now: float) -> None:
         """Notice that slowing down is over."""
@@ -343,6 +330,11 @@ class Throttle:
 
 def _measured(meter: Meter, now: float) -> Pace:
     return Pace(Rate(meter.rate(now) or _SANE, 1.0))
+
+
+def _divide(pace: Pace, factor: float, now: float) -> None:
+    pace.set_interval(max(pace.interval, min(pace.interval * factor, _SLOWEST)))
+    pace.due = max(pace.due, now + pace.tolerance)  # whoever is to go slowly does not begin with a burst
 
 
 def _restored(pace: Pace | None, rate: Rate | None) -> Pace | None:

@@ -148,14 +148,14 @@ class Outcome(NamedTuple):
 class Settlement(NamedTuple):
     """What the store writes for one recipient of a job, in one transaction with its event.
 
-    ``attempts`` is the new count.  ``due`` counts only in state DUE (seconds since the epoch).  ``delay_told``: the
-    sender has been told, now or before, that it takes long.
+    ``attempts`` is the new count.  ``due`` counts only in state DUE (seconds since the epoch; None: as it was, so that
+    it keeps its place).  ``delay_told``: the sender has been told, now or before, that it takes long.
     """
 
     number: int
     state: RecipientState
     attempts: int
-    due: float
+    due: float | None
     event: Event | None
     possible_duplicate: bool = False
     delay_told: bool = False

@@ -37,6 +37,16 @@ def addresses(engine: Engine, *shares: tuple[Lane, int]) -> list[str]:
 # --- lanes and shares ---
 
 
+def test_what_is_put_back_without_a_time_keeps_its_place(engine: Engine) -> None:
+    enqueue(engine, "a@example.net", due=START - 3)
+    enqueue(engine, "b@example.net", due=START - 2)
+    (job,) = claim_shares(engine, (NET, 1))
+    settlement = Settlement(1, RecipientState.DUE, 0, None, None)
+    assert engine.wait(engine.store.queue.settle([SettledJob(job.submission, job.lease, (settlement,))])) == 1
+    assert due(engine, START - 3) == ([NET], None)
+    assert addresses(engine, (NET, 10)) == ["a@example.net", "b@example.net"]
+
+
 def test_each_account_has_a_lane_of_its_own_in_each_domain(engine: Engine) -> None:
     enqueue(engine, "a@example.net", account=7)
     enqueue(engine, "b@example.net", "c@example.org", account=8)
@@ -155,13 +165,18 @@ def test_it_is_told_where_a_lane_is_parked_for(engine: Engine) -> None:
     assert parking(engine) is None
 
 
-def test_a_parking_outlasts_a_restart(engine: Engine) -> None:
+def test_a_parking_outlasts_a_restart_but_not_by_long(engine: Engine) -> None:
+    """Who starts has to be told of the lane, to know what waits there."""
     enqueue(engine)
-    park(engine, NET)
+    enqueue(engine, "a@example.org")
+    park(engine, NET, until=START + DAY)
+    park(engine, ORG, until=START + 5)
     engine.reopen()
     engine.wait(engine.store.queue.recover())
-    assert due(engine) == ([], START + 60)
-    assert parking(engine) == Parking("mx.example", START + 60)
+    assert due(engine) == ([], START + 5)
+    assert parking(engine) == Parking("mx.example", START + 15)
+    assert parking(engine, ORG) == Parking("mx.example", START + 5)
+    assert due(engine, START + 15) == ([ORG, NET], None)
 
 
 def test_thousands_are_parked_together(engine: Engine) -> None:

@@ -169,6 +169,7 @@ def take_step(engine: Engine, model: Model, kind: str, first: object, second: ob
         assert engine.wait(queue.recover()) == len(leased)
         for row in leased:
             row.state = DUE
+        model.parked = {lane: min(until, START + 15) for lane, until in model.parked.items()}
         for preparation in model.preparations.values():
             preparation.place = "ready"
     elif kind == "apply":

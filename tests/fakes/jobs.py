@@ -52,6 +52,7 @@ class FakeQueue:
     def __init__(self):
         self.waiting = []
         self.leased = {}
+        self._dues = {}
         self.settled = []
         self.settle_calls = 0
         self.released = []
@@ -132,6 +133,7 @@ class FakeQueue:
             recipients = wanted(job) if at <= now else ()
             left = tuple(each for each in job.recipients if each not in recipients)
             if recipients:
+                self._dues |= {(job.submission, each.number): at for each in recipients}
                 self._lease += 1
                 jobs.append(job._replace(lease=self._lease, lease_until=lease_until, recipients=recipients))
                 self.leased[job.submission] = jobs[-1]
@@ -176,7 +178,10 @@ class FakeQueue:
                         possible_duplicate=settlement.possible_duplicate,
                         delay_told=settlement.delay_told,
                     )
-                    again.setdefault(settlement.due, []).append(row)
+                    due = settlement.due
+                    if due is None:
+                        due = self._dues[settled.submission, settlement.number]
+                    again.setdefault(due, []).append(row)
             for due, rows in again.items():
                 self.add(job._replace(recipients=tuple(rows)), due=due)
         return succeed(count)
@@ -192,6 +197,11 @@ class FakeQueue:
         """A lease that nobody was told of."""
         self._lease += 1
         self.leased[job.submission] = job._replace(lease=self._lease, lease_until=lease_until)
+
+    def recover(self):
+        """The start is at NOW; what is leased is not looked at."""
+        self.parked = {lane: Parking(site, min(until, NOW + 15)) for lane, (site, until) in self.parked.items()}
+        return self._answer(0)
 
     def recover_expired(self, now, in_hand):
         if self.trouble is not None:

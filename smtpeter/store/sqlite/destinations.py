@@ -12,6 +12,8 @@ from smtpeter.model.delivery import Lane
 from smtpeter.model.listing import Parking
 from smtpeter.store.sqlite.rows import DUE, milliseconds, seconds
 
+AT_START = 15.0  # seconds after the start at which no lane is parked any more, unless it was parked again
+
 LaneKey = tuple[str, int]
 """A lane, without the cost of making one: domain and account."""
 
@@ -31,6 +33,7 @@ _READY = "max(next_due, parked)"
 _DUE_LANES = f"SELECT domain, account FROM destination WHERE {_READY} <= ? ORDER BY {_READY} LIMIT ?"
 _FOLLOWING = f"SELECT {_READY} FROM destination WHERE {_READY} > ? ORDER BY {_READY} LIMIT 1"
 _PARK = "UPDATE destination SET parked = ?, site = ? WHERE domain = ? AND account = ?"
+_PARK_NO_LONGER = "UPDATE destination SET parked = ?1 WHERE parked > ?1"
 _UNPARK = "UPDATE destination SET parked = 0, site = NULL WHERE domain = ? AND account = ? AND parked > 0"
 
 
@@ -65,6 +68,12 @@ def park(connection: sqlite3.Connection, lanes: Collection[LaneKey], site: str, 
     """See :meth:`smtpeter.interfaces.IQueueStore.park`."""
     at = milliseconds(until)
     connection.executemany(_PARK, [(at, site, domain, account) for domain, account in lanes])
+
+
+def recover(connection: sqlite3.Connection, now: float) -> None:
+    """See :meth:`smtpeter.interfaces.IQueueStore.recover`.  Their time could be over long before their parking is, and
+    who parked them knew of them."""
+    connection.execute(_PARK_NO_LONGER, (milliseconds(now + AT_START),))
 
 
 def unpark(connection: sqlite3.Connection, lanes: Iterable[LaneKey]) -> None:

@@ -108,6 +108,8 @@ class QueueStore:
             count = await self._detour.recover(now, False, ())
         with suppress(StoreDamaged):  # whoever had them has until some time, and that comes
             await self._executor.write(lambda connection: preparing.recover(connection, now))
+        with suppress(StoreDamaged):  # they are parked until some time, and that comes too
+            await self._executor.write(lambda connection: destinations.recover(connection, now))
         return count
 
     def recover_expired(self, now: float, in_hand: Collection[tuple[str, int]]) -> Deferred[int]:

@@ -23,9 +23,9 @@ _END = f"""
 """
 # To be told the lane takes as long as all the rest.
 _PUT_OFF = f"""
-    UPDATE recipient SET state = {DUE}, attempts = ?, duplicate = ?, delay_told = max(delay_told, ?), due = ?,
-        in_doubt = 0, lease = NULL, lease_until = NULL
-    WHERE {_OURS} RETURNING domain, account
+    UPDATE recipient SET state = {DUE}, attempts = ?, duplicate = ?, delay_told = max(delay_told, ?),
+        due = coalesce(?, due), in_doubt = 0, lease = NULL, lease_until = NULL
+    WHERE {_OURS} RETURNING domain, account, due
 """
 _FINISH = """
     UPDATE submission
@@ -59,11 +59,12 @@ class Settle(Combinable):
                     marks = 1 if duplicate else 0, 1 if told else 0  # sqlite3 takes long over a bool
                     ours = job.submission, number, job.lease
                     if state is RecipientState.DUE:
-                        at = milliseconds(due)
-                        lanes = connection.execute(_PUT_OFF, (attempts, *marks, at, *ours)).fetchall()
-                        if not lanes:
+                        at = None if due is None else milliseconds(due)
+                        rows = connection.execute(_PUT_OFF, (attempts, *marks, at, *ours)).fetchall()
+                        if not rows:
                             continue
-                        earliest[lanes[0]] = min(at, earliest.get(lanes[0], at))
+                        ((domain, account, at),) = rows
+                        earliest[domain, account] = min(at, earliest.get((domain, account), at))
                     elif not connection.execute(_END, (STATE_NUMBERS[state], attempts, *marks, *ours)).rowcount:
                         continue
                     elif state in FINAL_STATES:

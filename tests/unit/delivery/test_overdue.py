@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
 
 from smtpeter.delivery.overdue import INTERVAL, PAUSE, STEP, UNSETTLED, Overdue
 from smtpeter.delivery.retry import RetryPolicy
 from smtpeter.delivery.settling import Ended
+from smtpeter.delivery.throttle import Shape
 from smtpeter.delivery.walltime import WallTime
 from smtpeter.errors import StorageUnavailable
 from smtpeter.model.delivery import Lane, Outcome, OutcomeKind, RecipientState, SettledJob
+from smtpeter.model.route import Target
 from tests.fakes.clock import TurnClock
+from tests.fakes.delivery import DeliveryBench
 from tests.fakes.jobs import NOW, FakeQueue, make_job, make_recipient
 
 LANE, OTHER = Lane("example.net", 7), Lane("example.org", 7)
@@ -153,6 +157,25 @@ def test_what_is_only_to_have_its_last_attempt_is_not_either(bench: Bench) -> No
     assert bench.found == [STEP]
 
 
+def test_what_is_only_to_have_its_last_attempt_keeps_its_place(bench: Bench) -> None:
+    bench.paused = False
+    times = {"time": NOW - 2 * 86400, "expires": NOW - 86400}
+    for number in range(3):
+        bench.queue.add(make_job(submission=f"s{number}", **times), due=NOW - 100 + number)
+    bench.queue.add(make_job(submission="later"), due=NOW - 50)
+    bench.look()
+    assert bench.found == [3]
+    assert [job.submission for _, job in sorted(bench.queue.waiting)] == ["s0", "s1", "s2", "later"]
+
+
+def test_whoever_is_told_of_a_delay_keeps_his_place(bench: Bench) -> None:
+    late = {"recipients": [make_recipient(notify="DELAY")], "time": NOW - 5 * 3600}
+    bench.queue.add(make_job(submission="late", **late), due=NOW - 100)
+    bench.queue.add(make_job(submission="later"), due=NOW - 50)
+    bench.look()
+    assert [job.submission for _, job in sorted(bench.queue.waiting)] == ["late", "later"]
+
+
 def test_delays_are_told_of_all_that_is_late(bench: Bench) -> None:
     late = {"recipients": [make_recipient(notify="DELAY")], "time": NOW - 5 * 3600}
     bench.queue.add(*(make_job(submission=f"s{number}", **late) for number in range(2 * STEP + 5)))
@@ -191,3 +214,21 @@ def test_trouble_of_the_store_is_raised_and_it_is_looked_again(bench: Bench) -> 
     bench.run(INTERVAL)
     bench.look()
     assert bench.expired() == 3
+
+
+def test_what_was_parked_before_a_restart_ends_in_its_time() -> None:
+    """Nobody would be told of the lane before its parking is over."""
+
+    def dead(target: Target) -> None:
+        raise ConnectionRefusedError
+
+    shape = Shape("site", connections=2, start=2, first_pause=6 * 3600.0, longest_pause=6 * 3600.0)
+    bench = DeliveryBench(dead, {"relay": False}, shape=shape)  # type: ignore[arg-type]
+    bench.queue.add(make_job(submission="s1", recipients=[make_recipient(1, "a@example.net")]))
+    bench.queue.add(make_job(submission="parked", account=8, expires=NOW + 600))
+    bench.queue.park([Lane("example.net", 8)], "site", NOW + 6 * 3600)
+    bench.queue.recover()
+    bench.run(590)
+    assert bench.states("s1", "parked") == [RecipientState.DUE, None]
+    bench.run(10 + INTERVAL + 30)
+    assert bench.states("parked") == [RecipientState.EXPIRED]

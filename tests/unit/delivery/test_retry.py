@@ -271,8 +271,8 @@ PAUSED = Outcome(
 def test_what_waits_for_a_paused_site_stays_as_it_is() -> None:
     job = make_job(recipients=[make_recipient(1, attempts=3), make_recipient(2, possible_duplicate=True)])
     assert [conclusion.settlement for conclusion in conclude_waiting(job, PAUSED, NOW + 60, POLICY)] == [
-        Settlement(1, RecipientState.DUE, 3, NOW + 60, None),
-        Settlement(2, RecipientState.DUE, 0, NOW + 60, None, True),
+        Settlement(1, RecipientState.DUE, 3, None, None),
+        Settlement(2, RecipientState.DUE, 0, None, None, True),
     ]
 
 
@@ -315,6 +315,7 @@ def test_nobody_waits_beyond_the_time_for_delivery(
     job = make_job(recipients=[make_recipient(notify=notify)])
     (after,) = conclude(job, {1: Outcome(kind, pause=pause)}, now, policy, random)
     if after.settlement.state is RecipientState.DUE and kind is not OutcomeKind.NOT_TRIED:
+        assert after.settlement.due is not None
         assert now + pause <= after.settlement.due <= job.expires
     (waiting,) = conclude_waiting(job, PAUSED, now, policy)
     assert (waiting.settlement.state is RecipientState.DUE) == (now < job.expires)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.defer import fail, succeed
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from smtpeter.delivery.sites import AGAIN, LONGEST, SOON, TOGETHER, UNCERTAIN, SiteBook
+from smtpeter.delivery.sites import AGAIN, LONGEST, REST, SOON, TOGETHER, UNCERTAIN, SiteBook
 from smtpeter.delivery.throttle import Shape, Throttle
 from smtpeter.errors import StorageUnavailable
 from smtpeter.interfaces import IClock, ISiteStore
@@ -21,7 +22,11 @@ JUMPS = [HOUR, -HOUR, 5 * DAY, -YEAR]
 
 @implementer(ISiteStore)
 class FakeStore:
-    def __init__(self):
+    """``takes`` is for how long (seconds) it writes."""
+
+    def __init__(self, timers):
+        self._timers = timers
+        self.takes = 0.0
         self.written = []
         self.known = []
         self.trouble = None
@@ -29,6 +34,8 @@ class FakeStore:
     def write(self, states):
         if self.trouble is not None:
             return fail(self.trouble)
+        if self.takes:
+            return deferLater(self._timers, self.takes, self.written.append, list(states))
         self.written.append(list(states))
         return succeed(None)
 
@@ -52,7 +59,8 @@ class Bench:
     """A book, and paces by site."""
 
     def __init__(self):
-        self.timers, self.store, self.resumed = TurnClock(), FakeStore(), []
+        self.timers, self.resumed = TurnClock(), []
+        self.store = FakeStore(self.timers)
         self.clock = WallClock(self.timers)
         self.book = SiteBook(self.store, self.clock, self.timers)
         self.sites = {}
@@ -273,6 +281,40 @@ def test_what_changes_while_very_many_are_looked_at_is_written_within_a_second_a
     bench.timers.advance(SOON)
     bench.timers.advance(0.0)
     assert (bench.told()[0], bench.told()[-1], len(bench.told())) == ("d1.example", "e.example", TOGETHER)
+
+
+@pytest.mark.parametrize("when", [0.25, 0.75])  # while it is written, and after that
+def test_who_takes_long_to_write_is_left_in_peace_for_longer(bench, when):
+    bench.store.takes = 0.5
+    bench.pause("a.example")
+    bench.timers.advance(SOON)
+    for elapsed in (0.25, 0.5, 0.75):
+        bench.timers.advance(0.25)
+        if elapsed == when:
+            bench.pause("b.example")
+    bench.store.takes = 0.0
+    for _ in range(9):
+        bench.timers.advance(1.0)
+        bench.pause("c.example")
+    assert bench.told() == ["a.example"]
+    bench.timers.advance(REST * 0.5 - 9.25)
+    assert bench.told() == ["a.example", "b.example", "c.example"]
+    bench.pause("d.example")
+    bench.timers.advance(SOON)  # that one was fast
+    assert bench.told() == ["a.example", "b.example", "c.example", "d.example"]
+    assert len(bench.store.written) == 3
+
+
+def test_it_may_stop_while_it_is_written(bench):
+    bench.store.takes = 0.5
+    bench.pause("a.example")
+    bench.timers.advance(SOON)
+    bench.pause("b.example")
+    bench.book.stop()
+    bench.timers.advance(0.5)
+    bench.timers.advance(AGAIN)
+    assert bench.told() == ["a.example"]
+    assert not bench.timers.getDelayedCalls()
 
 
 def test_it_may_stop_while_very_many_are_looked_at(bench):

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtpeter.delivery.throttle import (
-    DEAD_AFTER,
     FIRST_PAUSE,
     LATENESS,
     LONGEST_PAUSE,
@@ -46,8 +45,7 @@ def flood(site: Throttle, seconds: float, cost: int = 1, lateness: float = 0.0, 
 
 
 def kill(site: Throttle, now: float) -> None:
-    for _ in range(DEAD_AFTER):
-        site.failed(now, "refused")
+    site.unreachable(now, "refused")
 
 
 # --- rates ----------------------------------------------------------------------------------------------------------
@@ -173,23 +171,13 @@ def test_fewer_than_the_start_are_kept_to() -> None:
 
 def test_failures_take_connections_away_but_never_the_last() -> None:
     site = throttle()
-    for _ in range(50):
-        site.failed(0.0, "refused")
-        assert site.limit >= 1
-        site.succeeded(0.0)
-    site.failed(0.0, "refused")
-    assert site.limit == 1
+    limits = []
+    for _ in range(START + 20):  # others are there: however many fail, the site is not dead
+        site.refused(0.0)
+        limits.append(site.limit)
+    assert limits == [*range(START - 1, 0, -1), *[1] * 21]
     assert site.paused(0.0) == 0.0
     assert site.states(0.0) == []
-
-
-def test_a_success_between_failures_keeps_a_site_alive() -> None:
-    site = throttle()
-    for _ in range(20):
-        for _ in range(DEAD_AFTER - 1):
-            site.failed(0.0, "refused")
-        site.succeeded(0.0)
-    assert site.paused(0.0) == 0.0
 
 
 # --- dead sites -----------------------------------------------------------------------------------------------------
@@ -205,18 +193,20 @@ def test_a_dead_site_is_paused_for_longer_each_time() -> None:
         now += pauses[-1]
         assert site.paused(now) == site.connect_wait(now) == 0.0
         assert site.limit == 1  # one tries
-        site.failed(now, "refused")
+        site.unreachable(now, "refused")
     assert pauses == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
 
 
 def test_the_state_of_a_dead_site_tells_since_when_and_why() -> None:
     site = throttle()
-    site.failed(50.0, "timeout")
-    kill(site, 100.0)
-    assert site.states(100.0) == [(PAUSED, "5 connections in a row failed: refused", 50.0, 160.0)]
+    site.unreachable(100.0, "timeout")
+    assert site.states(100.0) == [(PAUSED, "timeout", 100.0, 160.0)]
     assert site.states(160.0) == []
-    site.failed(161.0, "no route")
-    assert site.states(161.0) == [(PAUSED, "6 connections in a row failed: no route", 50.0, 281.0)]
+    site.unreachable(161.0, "no route")
+    assert site.states(161.0) == [(PAUSED, "no route", 100.0, 281.0)]
+    site.succeeded(300.0)
+    site.unreachable(301.0, "timeout")
+    assert site.states(301.0) == [(PAUSED, "timeout", 301.0, 361.0)]
 
 
 def test_the_first_success_after_a_pause_opens_the_site_again() -> None:
@@ -239,7 +229,7 @@ def test_who_is_answered_while_a_site_is_taken_for_dead_proves_that_it_lives() -
 def test_connections_that_fail_together_count_as_one_death() -> None:
     site = throttle(connections=100)
     for _ in range(100):
-        site.failed(10.0, "reset")
+        site.unreachable(10.0, "reset")
     assert site.paused(10.0) == FIRST_PAUSE
 
 
@@ -250,7 +240,7 @@ def test_pauses_are_spread_by_a_tenth(number: float, deaths: int) -> None:
     now = 0.0
     for _ in range(deaths - 1):
         now += site.paused(now)
-        site.failed(now, "refused")
+        site.unreachable(now, "refused")
     whole = min(FIRST_PAUSE * 2 ** (deaths - 1), LONGEST_PAUSE)
     assert 0.9 * whole - 1e-3 <= site.paused(now) <= 1.1 * whole
 
@@ -259,10 +249,6 @@ def test_where_nobody_is_there_at_all_one_attempt_is_enough() -> None:
     site = throttle()
     site.unreachable(10.0, "no host answers")
     assert site.states(10.0) == [(PAUSED, "no host answers", 10.0, 70.0)]
-    site.unreachable(20.0, "no host answers")  # it was on its way before
-    assert site.paused(20.0) == 50.0
-    site.unreachable(70.0, "no host answers")
-    assert site.states(70.0) == [(PAUSED, "no host answers", 10.0, 190.0)]
 
 
 def test_one_connection_too_many_is_not_tried_again_soon() -> None:
@@ -304,8 +290,8 @@ def test_a_success_does_not_end_a_pause_that_was_asked_for() -> None:
 def test_after_any_pause_one_connection_tries_and_its_failure_is_enough() -> None:
     site = throttle()
     site.pause(0.0, 600, "listed")
-    site.failed(600.0, "refused")
-    assert site.states(600.0) == [(PAUSED, "the connection failed: refused", 600.0, 660.0)]
+    site.unreachable(600.0, "refused")
+    assert site.states(600.0) == [(PAUSED, "refused", 600.0, 660.0)]
 
 
 def test_a_dead_site_that_answers_stays_paused_for_what_was_asked() -> None:
@@ -417,15 +403,15 @@ def test_a_restart_takes_up_the_pauses_where_they_were(deaths: int, number: floa
     kill(before, now)
     for _ in range(deaths - 1):
         now += before.paused(now)
-        before.failed(now, "refused")
+        before.unreachable(now, "refused")
     (state,) = before.states(now)
     shift = -970.0  # another process, other timers
     after.restore(*state._replace(since=state.since + shift, until=state.until + shift), now + shift)
     assert after.paused(now + shift) == pytest.approx(before.paused(now))
     assert after.limit == 1
     now += before.paused(now)
-    before.failed(now, "refused")
-    after.failed(now + shift + 1e-6, "refused")
+    before.unreachable(now, "refused")
+    after.unreachable(now + shift + 1e-6, "refused")
     assert after.paused(now + shift) == pytest.approx(before.paused(now))
 
 
@@ -434,6 +420,30 @@ def test_a_restart_keeps_what_is_slowed() -> None:
     site.restore(SLOWED, "deferred", -100.0, 500.0, 10.0)
     assert site.states(10.0) == [(SLOWED, "deferred", -100.0, 500.0)]
     assert len(flood(site, 400, start=10.0)) == pytest.approx(400 * 50 / 60, rel=0.02)
+
+
+def test_a_restart_makes_up_no_rate_for_a_site_that_has_none() -> None:
+    site = throttle(connections=10)
+    site.restore(SLOWED, "deferred", -100.0, 500.0, 0.0)
+    assert site.limit == START // 2
+    assert site.send_wait(0.0) == site.connect_wait(0.0) == 0.0
+    assert site.allowance(0.0, 60.0) is None
+    assert site.states(499.0) == [(SLOWED, "deferred", -100.0, 500.0)]
+
+
+@pytest.mark.parametrize("factor", [1.5, 2, 4])
+def test_who_is_told_again_after_a_restart_to_slow_down_has_what_went_since_divided(factor: float) -> None:
+    site = throttle(connections=10)
+    site.restore(SLOWED, "deferred", -100.0, 5000.0, 0.0)
+    for second in range(600):
+        site.sending(float(second), 20)
+        site.connecting(float(second))
+    site.slow(600.0, 3600, factor, "deferred again")
+    assert len(flood(site, 600, start=600.0)) == pytest.approx(600 * 20 / max(factor, 2), rel=0.05)
+    assert site.connect_wait(600.0) == 0.0
+    site.connecting(600.0)
+    assert site.connect_wait(600.0) == pytest.approx(max(factor, 2), rel=0.1)
+    assert site.send_wait(5000.0) == site.connect_wait(5000.0) == 0.0
 
 
 @pytest.mark.parametrize("condition", list(SiteCondition))
@@ -446,7 +456,8 @@ def test_what_is_over_is_not_restored(condition: SiteCondition) -> None:
 
 ACTIONS = st.one_of(
     st.tuples(st.just("succeeded")),
-    st.tuples(st.just("failed"), st.just("refused")),
+    st.tuples(st.just("refused")),
+    st.tuples(st.just("unreachable"), st.just("no host answers")),
     st.tuples(st.just("connecting")),
     st.tuples(st.just("sending"), st.integers(1, 100)),
     st.tuples(st.just("pause"), st.floats(0.1, 5000), st.just("listed")),
