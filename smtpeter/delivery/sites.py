@@ -16,6 +16,7 @@ from smtpeter.model.route import SiteCondition, SiteState
 
 SOON = 1.0  # seconds from a change to its being written
 REST = 20.0  # after a write there is none for so many times as long as it took: the store has other things to do
+LONGEST_REST = 30.0  # seconds
 AGAIN = 30.0  # seconds between looks for what is over
 TOGETHER = 200  # sites that are looked at in one turn of the reactor
 
@@ -133,7 +134,7 @@ class SiteBook:
 
     def _rest(self, took: float) -> None:
         """All of them are written each time, which takes long where they are very many."""
-        self._rested = self._timers.seconds() + REST * took
+        self._rested = self._timers.seconds() + min(REST * took, LONGEST_REST)
         if self._timer is not None and self._timer.getTime() < self._rested:
             self._timer.reset(self._rested - self._timers.seconds())
 
