@@ -148,7 +148,8 @@ def test_tls_and_login_at_the_relay(tmp_path, scheme, trusted):
             wait_for(lambda: receiver.got("b@example.net"))
         else:
             wait_for(lambda: gateway.json("message", "show", id)["attempts"] >= 1)
-            assert states(gateway, id) == {"b@example.net": "due"} and receiver.messages == []
+            # Perhaps it is being tried again by now.
+            assert states(gateway, id)["b@example.net"] in ("due", "leased") and receiver.messages == []
         assert RELAY_PASSWORD not in gateway.log.read_text()
     finally:
         gateway.end()
